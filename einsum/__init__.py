@@ -1,0 +1,1 @@
+"""Cascades of extended Einsums: what is computed, free of when and where."""

@@ -1,0 +1,1 @@
+"""Frontends: from the files and functions that people have to a graph."""

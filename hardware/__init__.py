@@ -1,0 +1,1 @@
+"""Machines as YAML: the built-in ones and the reader for a user's own."""

@@ -1,0 +1,1 @@
+"""The nouns: graphs, machines, problems, plans, and the rules a plan must keep."""

@@ -1,0 +1,156 @@
+"""Quantities as people write them: `520 MiB`, `1.8 TB/s`, `2 us`, `7 pJ/bit`.
+
+Each reader takes a string with a unit and returns a plain number in base units:
+bytes, bytes per second, seconds, operations per second, joules per byte, joules per operation.
+Decimal prefixes (`GB` = 1e9) and binary ones (`GiB` = 2**30) are kept apart.
+"""
+
+import math
+import re
+
+from tierplan.ir.errors import InvalidInputError, nearest
+
+_DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_SMALL = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
+
+_BYTES: dict[str, float] = {f"{p}B": s for p, s in {**_DECIMAL, **_BINARY}.items()}
+_BANDWIDTH = {f"{unit}/s": scale for unit, scale in _BYTES.items()}
+_SECONDS: dict[str, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_RATE: dict[str, float] = {
+    f"{p}{u}": s for p, s in _DECIMAL.items() for u in ("flop/s", "op/s", "FLOP/s", "OP/s")
+}
+_ENERGY_PER_BYTE = {
+    f"{p}J/{per}": s * bits for p, s in _SMALL.items() for per, bits in (("bit", 8.0), ("B", 1.0))
+}
+_ENERGY_PER_OP = {f"{p}J/{per}": s for p, s in _SMALL.items() for per in ("op", "flop")}
+
+_QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|[-+]?\.?[a-zA-Z]+)\s*(.*?)\s*")
+
+
+def _read(text: str, units: dict[str, float], what: str, example: str, largest: float) -> float:
+    match = _QUANTITY.fullmatch(text)
+    number, unit = (match.group(1), match.group(2)) if match else ("", "")
+    try:
+        value = float(number)
+    except ValueError:
+        raise InvalidInputError(
+            f"'{text}' is not {what}; write a number and a unit, like '{example}'"
+        ) from None
+    if not unit:
+        raise InvalidInputError(f"'{text}' has no unit; write {what} like '{example}'")
+    if unit not in units:
+        guess = nearest(unit, units)
+        hint = f"did you mean '{guess}'?" if guess else f"write {what} like '{example}'"
+        raise InvalidInputError(f"unknown unit '{unit}' in '{text}'; {hint}")
+    scaled = value * units[unit]
+    if not math.isfinite(scaled) or scaled <= 0:
+        raise InvalidInputError(f"'{text}' must be a positive, finite {what.split(' ', 1)[-1]}")
+    if scaled > largest:
+        raise InvalidInputError(f"'{text}' is absurdly large for {what}; check the unit")
+    return scaled
+
+
+def read_bytes(text: str) -> int:
+    """Bytes of a size.
+
+    >>> read_bytes("520 MiB"), read_bytes("1.5 kB")
+    (545259520, 1500)
+    """
+    value = _read(text, _BYTES, "a size", "16 GiB", 1e18)
+    if value != int(value):
+        raise InvalidInputError(f"'{text}' is not a whole number of bytes")
+    return int(value)
+
+
+def read_bandwidth(text: str) -> float:
+    """Bytes per second.
+
+    >>> read_bandwidth("614 GB/s")
+    614000000000.0
+    """
+    return _read(text, _BANDWIDTH, "a bandwidth", "256 GB/s", 1e18)
+
+
+def read_seconds(text: str) -> float:
+    """Seconds of a duration.
+
+    >>> read_seconds("2 us")
+    2e-06
+    """
+    return _read(text, _SECONDS, "a duration", "2 us", 1e6)
+
+
+def read_rate(text: str) -> float:
+    """Operations per second.
+
+    >>> read_rate("138 Tflop/s")
+    138000000000000.0
+    """
+    return _read(text, _RATE, "a rate", "138 Tflop/s", 1e21)
+
+
+def read_energy_per_byte(text: str) -> float:
+    """Joules per byte.
+
+    >>> read_energy_per_byte("7 pJ/B")
+    7e-12
+    """
+    return _read(text, _ENERGY_PER_BYTE, "an energy", "7 pJ/bit", 1.0)
+
+
+def read_energy_per_op(text: str) -> float:
+    """Joules per operation.
+
+    >>> read_energy_per_op("0.5 pJ/op")
+    5e-13
+    """
+    return _read(text, _ENERGY_PER_OP, "an energy", "0.5 pJ/op", 1.0)
+
+
+def _scaled(value: float, steps: list[tuple[float, str]], unit: str) -> str:
+    for scale, prefix in steps:
+        if abs(value) >= scale:
+            return f"{value / scale:.4g} {prefix}{unit}"
+    scale, prefix = steps[-1]
+    return f"{value / scale:.4g} {prefix}{unit}"
+
+
+def show_bytes(value: float) -> str:
+    """A size for people, in decimal units.
+
+    >>> show_bytes(13_476_831_232), show_bytes(0)
+    ('13.48 GB', '0 B')
+    """
+    return _scaled(value, [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, "")], "B")
+
+
+def show_bandwidth(value: float) -> str:
+    """A bandwidth for people.
+
+    >>> show_bandwidth(2.56e11)
+    '256 GB/s'
+    """
+    return show_bytes(value) + "/s"
+
+
+def show_seconds(value: float) -> str:
+    """A duration for people.
+
+    >>> show_seconds(0.00458), show_seconds(0)
+    ('4.58 ms', '0 s')
+    """
+    if value == 0:
+        return "0 s"
+    return _scaled(value, [(1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")], "s")
+
+
+def show_joules(value: float) -> str:
+    """An energy for people.
+
+    >>> show_joules(0.012)
+    '12 mJ'
+    """
+    if value == 0:
+        return "0 J"
+    return _scaled(value, [(1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")], "J")

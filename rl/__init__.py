@@ -1,0 +1,1 @@
+"""Placement as a single-player game, and agents that play it."""
