@@ -17,12 +17,8 @@ _SMALL = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
 _BYTES: dict[str, float] = {f"{p}B": s for p, s in {**_DECIMAL, **_BINARY}.items()}
 _BANDWIDTH = {f"{unit}/s": scale for unit, scale in _BYTES.items()}
 _SECONDS: dict[str, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_RATE: dict[str, float] = {
-    f"{p}{u}": s for p, s in _DECIMAL.items() for u in ("flop/s", "op/s", "FLOP/s", "OP/s")
-}
-_ENERGY_PER_BYTE = {
-    f"{p}J/{per}": s * bits for p, s in _SMALL.items() for per, bits in (("bit", 8.0), ("B", 1.0))
-}
+_RATE: dict[str, float] = {f"{p}{u}": s for p, s in _DECIMAL.items() for u in ("flop/s", "op/s", "FLOP/s", "OP/s")}
+_ENERGY_PER_BYTE = {f"{p}J/{per}": s * bits for p, s in _SMALL.items() for per, bits in (("bit", 8.0), ("B", 1.0))}
 _ENERGY_PER_OP = {f"{p}J/{per}": s for p, s in _SMALL.items() for per in ("op", "flop")}
 
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|[-+]?\.?[a-zA-Z]+)\s*(.*?)\s*")
@@ -34,9 +30,7 @@ def _read(text: str, units: dict[str, float], what: str, example: str, largest: 
     try:
         value = float(number)
     except ValueError:
-        raise InvalidInputError(
-            f"'{text}' is not {what}; write a number and a unit, like '{example}'"
-        ) from None
+        raise InvalidInputError(f"'{text}' is not {what}; write a number and a unit, like '{example}'") from None
     if not unit:
         raise InvalidInputError(f"'{text}' has no unit; write {what} like '{example}'")
     if unit not in units:
