@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tierplan.ir.dtypes import BITS
@@ -158,7 +158,10 @@ class Machine:
                     raise unknown_name(f"link of tier '{tier.name}'", name, (link.name for link in self.links))
         if not any(tier.direct for tier in self.tiers):
             raise InvalidInputError(f"machine '{self.name}' has no direct tier: operations could read nothing")
-        _check_reach(self)
+        for name in unreached_tiers(self.tiers, self.links):
+            raise InvalidInputError(
+                f"no link leads from tier '{name}' towards compute; add one to 'links', or make the tier direct"
+            )
 
     def tier_index(self, name: str) -> int:
         """Position of the tier of that name, 0 nearest to compute."""
@@ -168,15 +171,12 @@ class Machine:
         raise unknown_name("tier", name, (tier.name for tier in self.tiers))
 
 
-def _check_reach(machine: Machine) -> None:
-    reached = {tier.name for tier in machine.tiers if tier.direct}
+def unreached_tiers(tiers: Sequence[Tier], links: Sequence[Link]) -> tuple[str, ...]:
+    """Names of the tiers from which no chain of links leads to a direct tier."""
+    reached = {tier.name for tier in tiers if tier.direct}
     grown = True
     while grown:
         before = len(reached)
-        reached |= {link.source for link in machine.links if link.target in reached}
+        reached |= {link.source for link in links if link.target in reached}
         grown = len(reached) > before
-    for tier in machine.tiers:
-        if tier.name not in reached:
-            raise InvalidInputError(
-                f"no link leads from tier '{tier.name}' towards compute; add one to 'links', or make the tier direct"
-            )
+    return tuple(tier.name for tier in tiers if tier.name not in reached)

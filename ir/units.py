@@ -7,54 +7,99 @@ Decimal prefixes (`GB` = 1e9) and binary ones (`GiB` = 2**30) are kept apart.
 
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tierplan.ir.errors import InvalidInputError, nearest
 
 _DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _SMALL = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
+_OPS = ("flop/s", "op/s", "FLOP/s", "OP/s", "FLOPS", "OPS")
 
 _BYTES: dict[str, float] = {f"{p}B": s for p, s in {**_DECIMAL, **_BINARY}.items()}
-_BANDWIDTH = {f"{unit}/s": scale for unit, scale in _BYTES.items()}
-_SECONDS: dict[str, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_RATE: dict[str, float] = {f"{p}{u}": s for p, s in _DECIMAL.items() for u in ("flop/s", "op/s", "FLOP/s", "OP/s")}
-_ENERGY_PER_BYTE = {f"{p}J/{per}": s * bits for p, s in _SMALL.items() for per, bits in (("bit", 8.0), ("B", 1.0))}
-_ENERGY_PER_OP = {f"{p}J/{per}": s for p, s in _SMALL.items() for per in ("op", "flop")}
+_BITS_PER_SECOND = {f"{p}bit/s": s / 8 for p, s in _DECIMAL.items()}
 
-_QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|[-+]?\.?[a-zA-Z]+)\s*(.*?)\s*")
+_NUMBER = r"[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
+_QUANTITY = re.compile(rf"\s*([-+]?{_NUMBER}|[-+]?\.?[a-zA-Z]+)\s*(.*?)\s*")
 
 
-def _read(text: str, units: dict[str, float], what: str, example: str, largest: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A kind of quantity: the units it is written in, and the range that makes sense, in base units."""
+
+    what: str
+    example: str
+    units: Mapping[str, float]
+    smallest: float
+    largest: float
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression for what people may write, for JSON Schema."""
+        return rf"^\s*{_NUMBER}\s*({'|'.join(self.units)})\s*$"
+
+
+SIZE = Quantity("a size", "16 GiB", _BYTES, 1, 1e18)
+BANDWIDTH = Quantity(
+    "a bandwidth", "256 GB/s", {**{f"{u}/s": s for u, s in _BYTES.items()}, **_BITS_PER_SECOND}, 1, 1e18
+)
+DURATION = Quantity("a duration", "2 us", {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}, 1e-15, 1e6)
+RATE = Quantity("a rate", "138 Tflop/s", {f"{p}{u}": float(s) for p, s in _DECIMAL.items() for u in _OPS}, 1, 1e21)
+ENERGY_PER_BYTE = Quantity(
+    "an energy",
+    "7 pJ/bit",
+    {f"{p}J/{per}": s * bits for p, s in _SMALL.items() for per, bits in (("bit", 8.0), ("B", 1.0))},
+    1e-21,
+    1.0,
+)
+ENERGY_PER_OP = Quantity(
+    "an energy", "0.5 pJ/op", {f"{p}J/{per}": s for p, s in _SMALL.items() for per in ("op", "flop")}, 1e-21, 1.0
+)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def read(text: str, quantity: Quantity) -> float:
+    """The plain number, in base units, of a quantity as people write it.
+
+    >>> read("2 us", DURATION)
+    2e-06
+    """
     match = _QUANTITY.fullmatch(text)
     number, unit = (match.group(1), match.group(2)) if match else ("", "")
+    shown, what, example = _short(text), quantity.what, quantity.example
     try:
         value = float(number)
     except ValueError:
-        raise InvalidInputError(f"'{text}' is not {what}; write a number and a unit, like '{example}'") from None
+        raise InvalidInputError(f"{shown} is not {what}; write a number and a unit, like '{example}'") from None
     if not unit:
-        raise InvalidInputError(f"'{text}' has no unit; write {what} like '{example}'")
-    if unit not in units:
-        guess = nearest(unit, units)
+        raise InvalidInputError(f"{shown} has no unit; write {what} like '{example}'")
+    if unit not in quantity.units:
+        guess = nearest(unit[:20], quantity.units)
         hint = f"did you mean '{guess}'?" if guess else f"write {what} like '{example}'"
-        raise InvalidInputError(f"unknown unit '{unit}' in '{text}'; {hint}")
-    scaled = value * units[unit]
+        raise InvalidInputError(f"unknown unit {_short(unit)} in {shown}; {hint}")
+    scaled = value * quantity.units[unit]
     if not math.isfinite(scaled) or scaled <= 0:
-        raise InvalidInputError(f"'{text}' must be a positive, finite {what.split(' ', 1)[-1]}")
-    if scaled > largest:
-        raise InvalidInputError(f"'{text}' is absurdly large for {what}; check the unit")
+        raise InvalidInputError(f"{shown} must be a positive, finite {what.split(' ', 1)[-1]}")
+    if not quantity.smallest <= scaled <= quantity.largest:
+        size = "large" if scaled > quantity.largest else "small"
+        raise InvalidInputError(f"{shown} is absurdly {size} for {what}; check the unit")
     return scaled
 
 
 def read_bytes(text: str) -> int:
-    """Bytes of a size.
+    """Whole bytes of a size; a size of over 1 MB is rounded to the nearest byte.
 
-    >>> read_bytes("520 MiB"), read_bytes("1.5 kB")
-    (545259520, 1500)
+    >>> read_bytes("520 MiB"), read_bytes("1.5 kB"), read_bytes("15.9 GiB")
+    (545259520, 1500, 17072495002)
     """
-    value = _read(text, _BYTES, "a size", "16 GiB", 1e18)
-    if value != int(value):
-        raise InvalidInputError(f"'{text}' is not a whole number of bytes")
-    return int(value)
+    value = read(text, SIZE)
+    if abs(value - round(value)) > 1e-6 * value:
+        raise InvalidInputError(f"{_short(text)} is not a whole number of bytes")
+    return round(value)
 
 
 def read_bandwidth(text: str) -> float:
@@ -63,7 +108,7 @@ def read_bandwidth(text: str) -> float:
     >>> read_bandwidth("614 GB/s")
     614000000000.0
     """
-    return _read(text, _BANDWIDTH, "a bandwidth", "256 GB/s", 1e18)
+    return read(text, BANDWIDTH)
 
 
 def read_seconds(text: str) -> float:
@@ -72,7 +117,7 @@ def read_seconds(text: str) -> float:
     >>> read_seconds("2 us")
     2e-06
     """
-    return _read(text, _SECONDS, "a duration", "2 us", 1e6)
+    return read(text, DURATION)
 
 
 def read_rate(text: str) -> float:
@@ -81,7 +126,7 @@ def read_rate(text: str) -> float:
     >>> read_rate("138 Tflop/s")
     138000000000000.0
     """
-    return _read(text, _RATE, "a rate", "138 Tflop/s", 1e21)
+    return read(text, RATE)
 
 
 def read_energy_per_byte(text: str) -> float:
@@ -90,7 +135,7 @@ def read_energy_per_byte(text: str) -> float:
     >>> read_energy_per_byte("7 pJ/B")
     7e-12
     """
-    return _read(text, _ENERGY_PER_BYTE, "an energy", "7 pJ/bit", 1.0)
+    return read(text, ENERGY_PER_BYTE)
 
 
 def read_energy_per_op(text: str) -> float:
@@ -99,7 +144,7 @@ def read_energy_per_op(text: str) -> float:
     >>> read_energy_per_op("0.5 pJ/op")
     5e-13
     """
-    return _read(text, _ENERGY_PER_OP, "an energy", "0.5 pJ/op", 1.0)
+    return read(text, ENERGY_PER_OP)
 
 
 def _scaled(value: float, steps: list[tuple[float, str]], unit: str) -> str:

@@ -1,0 +1,38 @@
+"""The timeline: what a simulation of a plan tells."""
+
+from dataclasses import dataclass
+
+from tierplan.ir.problem import Floats, Ints
+
+COMPUTE = 0  # code of the compute unit in `Timeline.limit`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """When each step and copy of a plan ran, and what each waited for.
+
+    Shapes: S steps, C copies, K tiers, L links; one turn of a cyclic program in its steady state,
+    seconds from the beginning of that turn.
+    `begin_s[S]`, `end_s[S]`: when each step runs. `wait_s[S]`: how long the step before it had been over.
+    `waited_link[S]`: the link of the copy that it waited for longest, -1 if none.
+    `limit[S]`: what bounds the step's own time: `COMPUTE`, 1 + tier, or 1 + K + link.
+    `copy_begin_s[C]`, `copy_end_s[C]`: when each copy was issued and done, the end possibly in the next turn.
+    `read_tier[A]`: the tier that each access of the problem reads or writes.
+    `tier_read[K]`, `tier_write[K]`: bytes that steps stream. `link_bytes[L]`: bytes of copies and streams.
+    """
+
+    time_s: float
+    tail_wait_s: float
+    tail_link: int
+    begin_s: Floats
+    end_s: Floats
+    wait_s: Floats
+    waited_link: Ints
+    limit: Ints
+    copy_begin_s: Floats
+    copy_end_s: Floats
+    read_tier: Ints
+    tier_read: Ints
+    tier_write: Ints
+    link_bytes: Ints
+    energy_j: float | None

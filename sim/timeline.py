@@ -1,0 +1,149 @@
+"""Run a plan: the reference semantics of docs/semantics.md, fast."""
+
+import numpy as np
+from tierplan.ir.plan import Copy, Plan
+from tierplan.ir.problem import Floats, Ints, Problem
+from tierplan.ir.timeline import Timeline
+
+
+def simulate(problem: Problem, plan: Plan) -> Timeline:
+    """Predict when each step and copy of a legal plan runs.
+
+    Units: seconds and bytes. Assumes: `plan` is legal; verify it first.
+    Source: docs/semantics.md.
+    """
+    from tierplan.sim import _kernels
+
+    tiers, links = problem.tiers, problem.links
+    serves = access_tiers(problem, plan)
+    tier_read, tier_write, link = _kernels.step_loads(
+        problem.n_tiers, len(links.names), problem.access_start, serves,
+        problem.access_read, problem.access_write, tiers.read_link, tiers.write_link,
+    )  # fmt: skip
+    compute_s = problem.compute_s.copy()
+    _add_effects(problem, plan, compute_s, tier_read, tier_write, link)
+    own, limit, tier_s, link_s = _kernels.step_times(
+        compute_s, tier_read, tier_write, link, tiers.read_bandwidth, tiers.write_bandwidth, links.bandwidth
+    )
+    order = sorted(range(len(plan.copies)), key=lambda i: plan.copies[i].start)
+    copies = _copy_arrays(problem, [plan.copies[i] for i in order])
+    cap, latency = _copy_rates(problem, copies)
+    wait_at, wait_for = _waits(problem.n_steps, copies["done"])
+    duration, begin, wait, waited, copy_begin, copy_end = _kernels.run(
+        own, tier_s, link_s, wait_at, wait_for,
+        copies["start"], copies["done"] > problem.n_steps, copies["link"], copies["source"], copies["target"],
+        copies["size"], cap, latency,
+        links.channels, links.bandwidth, tiers.read_bandwidth, tiers.write_bandwidth,
+    )  # fmt: skip
+    place = np.argsort(np.array(order, dtype=np.int64))
+    streamed = tier_read.sum(axis=0), tier_write.sum(axis=0)
+    link_bytes = link.sum(axis=0)
+    np.add.at(link_bytes, copies["link"], copies["size"])
+    return Timeline(
+        time_s=float(duration),
+        tail_wait_s=float(wait[-1]),
+        tail_link=int(waited[-1]),
+        begin_s=begin,
+        end_s=begin + own,
+        wait_s=wait[:-1],
+        waited_link=waited[:-1],
+        limit=limit,
+        copy_begin_s=copy_begin[place],
+        copy_end_s=copy_end[place],
+        read_tier=serves,
+        tier_read=streamed[0],
+        tier_write=streamed[1],
+        link_bytes=link_bytes,
+        energy_j=_energy(problem, streamed, link_bytes, copies),
+    )
+
+
+def cost_s(problem: Problem, plan: Plan) -> float:
+    """Seconds of one run, or of one turn of a cyclic program, under a legal plan."""
+    return simulate(problem, plan).time_s
+
+
+def access_tiers(problem: Problem, plan: Plan) -> Ints:
+    """Shape [A]: the tier that serves each access, -1 if none does."""
+    from tierplan.sim import _kernels
+
+    rows = sorted((r.tensor, r.start, r.tier, r.offset, r.stop) for r in plan.residencies)
+    lies_of, lies_start, lies_tier, lies_offset, lies_stop = _columns(rows)
+    moves = sorted(((c.tensor, c.source, c.target, c.start, c.done) for c in plan.copies), key=lambda row: row[0])
+    copy_of, copy_source, copy_target, copy_start, copy_done = _columns(moves)
+    tensors = np.arange(problem.n_tensors + 1)
+    by_tensor = np.argsort(problem.access_tensor, kind="stable")
+    return _kernels.access_tiers(
+        problem.n_steps, problem.n_tiers, problem.cyclic, problem.home, problem.tiers.direct,
+        by_tensor, np.searchsorted(problem.access_tensor[by_tensor], tensors), problem.access_step,
+        problem.access_mode,
+        np.searchsorted(lies_of, tensors), lies_tier, lies_offset, lies_start, lies_stop,
+        np.searchsorted(copy_of, tensors), copy_source, copy_target, copy_start, copy_done,
+    )  # fmt: skip
+
+
+def _columns(rows: list[tuple[int, int, int, int, int]]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    table = np.array(rows, dtype=np.int64).reshape(-1, 5).T.copy()
+    return table[0], table[1], table[2], table[3], table[4]
+
+
+def _add_effects(
+    problem: Problem, plan: Plan, compute_s: Floats, tier_read: Ints, tier_write: Ints, link: Ints
+) -> None:
+    for taken in plan.taken:
+        for effect in problem.choices[taken.choice].alternatives[taken.alternative].effects:
+            compute_s[effect.step] += effect.compute_s
+            for into, added in ((tier_read, effect.tier_read), (tier_write, effect.tier_write), (link, effect.link)):
+                if added:
+                    into[effect.step] += np.array(added)
+
+
+def _copy_arrays(problem: Problem, copies: list[Copy]) -> dict[str, Ints]:
+    columns = {
+        "start": [c.start for c in copies],
+        "done": [c.done for c in copies],
+        "source": [c.source for c in copies],
+        "target": [c.target for c in copies],
+        "link": [problem.links.between(c.source, c.target) for c in copies],
+        "size": [int(problem.size[c.tensor]) for c in copies],
+    }
+    return {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
+
+
+def _copy_rates(problem: Problem, copies: dict[str, Ints]) -> tuple[Floats, Floats]:
+    """Shapes [C], [C]: the rate that the source's read curve allows each copy, and its latency."""
+    tiers = problem.tiers
+    cap = tiers.read_bandwidth[copies["source"]].copy()
+    for tier, curve in enumerate(tiers.read_curve):
+        of_tier = copies["source"] == tier
+        if curve and of_tier.any():
+            chunks, rates = zip(*curve, strict=True)
+            cap[of_tier] = np.interp(copies["size"][of_tier], chunks, rates)
+    return cap, problem.links.latency_s[copies["link"]] + tiers.latency_s[copies["source"]]
+
+
+def _waits(n_steps: int, done: Ints) -> tuple[Ints, Ints]:
+    """For each step and the end: which copies it needs, as index ranges into a list of copies."""
+    needed_at = np.where(done > n_steps, done - n_steps, done)
+    order = np.argsort(needed_at, kind="stable")
+    return np.searchsorted(needed_at[order], np.arange(n_steps + 2)), order
+
+
+def _energy(problem: Problem, streamed: tuple[Ints, Ints], link_bytes: Ints, copies: dict[str, Ints]) -> float | None:
+    """Joules of compute, streams and copies; None if the machine lacks a figure that is needed."""
+    tiers, links = problem.tiers, problem.links
+    read = streamed[0] + np.bincount(copies["source"], copies["size"], minlength=problem.n_tiers)
+    write = streamed[1] + np.bincount(copies["target"], copies["size"], minlength=problem.n_tiers)
+    terms = (
+        (problem.compute_j, np.ones(problem.n_steps)),
+        (tiers.read_j, read),
+        (tiers.write_j, write),
+        (links.energy_j, link_bytes),
+    )
+    total = 0.0
+    for joules, amount in terms:
+        used = amount > 0
+        if np.isnan(joules[used]).any():
+            return None
+        total += float(joules[used] @ amount[used])
+    return total
