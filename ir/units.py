@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from tierplan.ir.errors import InvalidInputError, nearest
 
@@ -78,10 +79,13 @@ def read(text: str, quantity: Quantity) -> float:
     if not unit:
         raise InvalidInputError(f"{shown} has no unit; write {what} like '{example}'")
     if unit not in quantity.units:
-        guess = nearest(unit[:20], quantity.units)
+        same = (known for known in quantity.units if known.lower() == unit.lower())
+        guess = next(same, None) or nearest(unit[:20], quantity.units)
         hint = f"did you mean '{guess}'?" if guess else f"write {what} like '{example}'"
         raise InvalidInputError(f"unknown unit {_short(unit)} in {shown}; {hint}")
-    scaled = value * quantity.units[unit]
+    scaled = value
+    if math.isfinite(value):  # in decimal, so that 16.312 TB/s is 16312000000000.0 and not a little more
+        scaled = float(Decimal(number) * Decimal(str(quantity.units[unit])))
     if not math.isfinite(scaled) or scaled <= 0:
         raise InvalidInputError(f"{shown} must be a positive, finite {what.split(' ', 1)[-1]}")
     if not quantity.smallest <= scaled <= quantity.largest:
@@ -171,6 +175,15 @@ def show_bandwidth(value: float) -> str:
     '256 GB/s'
     """
     return show_bytes(value) + "/s"
+
+
+def show_rate(value: float) -> str:
+    """A rate of operations for people.
+
+    >>> show_rate(1.38e14)
+    '138 Top/s'
+    """
+    return _scaled(value, [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, "")], "op/s")
 
 
 def show_seconds(value: float) -> str:

@@ -1,0 +1,78 @@
+"""Greedy: everything in the fastest tier that holds it, largest benefit per byte-step first."""
+
+import time
+
+import numpy as np
+from tierplan.ir.outcome import Outcome, Status
+from tierplan.ir.plan import Plan
+from tierplan.ir.problem import Floats, Problem
+from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
+from tierplan.planner.contract import Budget, Cost
+from tierplan.planner.placing import Placing
+from tierplan.planner.uses import Uses, stream_s, uses_of
+
+_STAGING = (8, 4, 2, 1)  # room kept for streaming, in sizes of the largest tensor that is streamed
+
+
+def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
+    """Place tensors one by one, those that save most seconds per byte and step first.
+
+    A tensor that fits in no tier that steps can use is parked in a slower one and streamed: copied
+    in ahead of each use through staging room, which is then kept free. Of several amounts of
+    staging room, and of plans with and without prefetching, the cheapest by `cost` is returned.
+
+    Assumes: the first alternative of every choice.
+    """
+    began = time.perf_counter()
+    bound = first_bound(problem)
+    candidates = [] if start is None else [start]
+    if not is_infeasible(problem):
+        candidates += _candidates(problem)
+    best, best_s = None, float("inf")
+    for candidate in candidates:
+        candidate_s = cost(candidate)
+        if candidate_s < best_s:
+            best, best_s = candidate, candidate_s
+    seconds = time.perf_counter() - began
+    if best is None:
+        status = Status.INFEASIBLE if is_infeasible(problem) else Status.GAVE_UP
+        return Outcome("greedy", status, None, None, bound, seconds, bytes_missing(problem))
+    status = Status.OPTIMAL if best_s <= bound * (1 + 1e-9) else Status.FEASIBLE
+    return Outcome("greedy", status, best, best_s, bound, seconds)
+
+
+def _candidates(problem: Problem) -> list[Plan]:
+    uses = uses_of(problem)
+    order = _order(problem, uses)
+    found: list[Plan] = []
+    placing = Placing(problem, uses)
+    if placing.run(order, spare=0):
+        found.append(placing.plan())
+    if placing.is_streaming or not found:
+        largest = int(problem.size.max())
+        for n in _STAGING:
+            placing = Placing(problem, uses)
+            if placing.run(order, spare=n * largest):
+                found.append(placing.plan())
+    elif placing.plan().copies:
+        placing = Placing(problem, uses, prefetch=False)
+        if placing.run(order, spare=0):
+            found.append(placing.plan())
+    return found
+
+
+def _order(problem: Problem, uses: Uses) -> list[int]:
+    """Tensors in the order of placement: produced and written ones first, then by benefit per byte-step."""
+    density = benefit_s(problem) / np.maximum(problem.size * np.maximum(uses.stop - uses.start, 1), 1)
+    written = np.zeros(problem.n_tensors, dtype=np.bool_)
+    written[problem.access_tensor[problem.access_mode != 0]] = True
+    by_density = np.lexsort((-problem.size, -density, ~written))
+    used = set(uses.used())
+    return [x for x in by_density.tolist() if x in used]
+
+
+def benefit_s(problem: Problem) -> Floats:
+    """Shape [N]: seconds that serving each tensor from the fastest direct tier saves against the slowest."""
+    direct = np.flatnonzero(problem.tiers.direct).tolist()
+    saved = stream_s(problem, direct[-1]) - stream_s(problem, direct[0])
+    return np.bincount(problem.access_tensor, saved, minlength=problem.n_tensors).astype(np.float64)
