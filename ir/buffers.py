@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.outcome import Status
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.machine import Machine
 

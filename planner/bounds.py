@@ -1,6 +1,7 @@
 """Lower bounds on the simulated time of every legal plan, and what a program lacks in room."""
 
 import numpy as np
+
 from tierplan.ir.problem import NO_HOME, NO_LINK, Floats, Ints, Keep, Mode, Problem
 
 
@@ -58,17 +59,19 @@ def _streaming_rate(problem: Problem) -> float:
 
 
 def _crossing_bounds(problem: Problem) -> list[float]:
-    """For each cut between tier k and k+1: what exists, is read, and cannot all lie above, must cross.
+    """For each cut between tier k and k+1: what exists, is used, and cannot all lie above, must cross.
 
-    Of a tensor that lies below the cut at step 0, at least the bytes that the steps read must cross
-    it, at most once each: a step can read a byte below, or it was copied up.
+    Of a tensor that lies below the cut at step 0, at least the bytes that some step reads must cross
+    it once: the step reads them below, or the tensor was copied up. If no step can use what lies
+    below, the tensor is copied up whole.
     """
     if problem.choices:
         return []
     tiers = problem.tiers
-    needed = _bytes_needed(problem)
+    read, whole = _bytes_needed(problem)
     bounds: list[float] = []
     for k in range(problem.n_tiers - 1):
+        needed = read if tiers.direct[k + 1 :].any() else whole
         existing = problem.home != NO_HOME
         below = existing & (problem.home > k) if not problem.cyclic else existing
         room = int(tiers.usable[: k + 1].sum()) if problem.cyclic else 0
@@ -78,16 +81,26 @@ def _crossing_bounds(problem: Problem) -> list[float]:
     return bounds
 
 
-def _bytes_needed(problem: Problem) -> Ints:
-    """Shape [N]: bytes of each tensor that must be read at least once in a run."""
-    first_write = np.full(problem.n_tensors, problem.n_steps, dtype=np.int64)
-    writes = problem.access_mode != Mode.READ
-    np.minimum.at(first_write, problem.access_tensor[writes], problem.access_step[writes])
-    largest = np.zeros(problem.n_tensors, dtype=np.int64)
-    before = problem.access_step <= first_write[problem.access_tensor]
-    reads = before & (problem.access_mode != Mode.PRODUCE)
-    np.maximum.at(largest, problem.access_tensor[reads], problem.access_read[reads])
-    return np.minimum(largest, problem.size)
+def _bytes_needed(problem: Problem) -> tuple[Ints, Ints]:
+    """Shapes [N], [N]: bytes of each tensor, as it is at the start, that some step must read; its size if it is used.
+
+    A step that reads after others have written may read what they wrote: those bytes do not count.
+    """
+    order = np.lexsort((problem.access_step, problem.access_tensor))
+    tensor = problem.access_tensor[order]
+    produces = problem.access_mode[order] == Mode.PRODUCE
+    total = np.cumsum(problem.access_write[order]) - problem.access_write[order]
+    first = np.searchsorted(tensor, tensor)
+    written = total - total[first] if len(order) else total
+    n_produced = np.cumsum(produces)
+    before = n_produced - produces - (n_produced[first] - produces[first] if len(order) else 0) == 0
+    counts = before & ~produces
+    needed = np.where(counts, np.maximum(problem.access_read[order] - written, 0), 0)
+    read = np.zeros(problem.n_tensors, dtype=np.int64)
+    np.maximum.at(read, tensor, needed)
+    whole = np.zeros(problem.n_tensors, dtype=np.int64)
+    whole[tensor[counts]] = problem.size[tensor[counts]]
+    return np.minimum(read, problem.size), whole
 
 
 def _rate_from_below(problem: Problem, k: int) -> float:

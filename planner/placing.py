@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from tierplan.ir.plan import Copy, Lifespan, Plan, Residency, Taken
 from tierplan.ir.problem import NO_LINK, Problem
 from tierplan.planner.space import Space
 from tierplan.planner.uses import Uses, stream_s
 
-_WINDOWS = (64, 32, 16, 8, 4, 2, 1)  # steps by which a streamed tensor is copied ahead of its use
+_WINDOWS = (64, 32, 16, 8, 4, 3, 2, 1)  # steps by which a streamed tensor is copied ahead of its use
+_FURTHEST_WRAP = 2  # steps of the turn before that a copy may begin in: room there is short for what is used there
 _SAME_VISIT = 8  # uses of a streamed tensor at most this many steps apart share a copy
 
 
@@ -189,7 +191,8 @@ class Placing:
         stay = max([last + 1, *(copy.done for copy in back)])
         for window in (w for w in _WINDOWS if w >= n_hops):
             issue = [first - window + hop * window // n_hops for hop in range(n_hops)] + [first]
-            if issue[0] < 0 and not (self.problem.cyclic and stay <= self.n + issue[0]):
+            wraps = -issue[0]
+            if wraps > 0 and not (self.problem.cyclic and wraps <= _FURTHEST_WRAP and stay <= self.n - wraps):
                 continue
             if self._stage(x, route, issue, stay):
                 self.copies += back

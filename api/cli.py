@@ -1,0 +1,77 @@
+"""The command line: `tierplan COMMAND`. Exits 0 done, 1 no plan or a rule broken, 2 bad input."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tierplan import __version__
+from tierplan.commands.compare import compare
+from tierplan.commands.hardware import hardware
+from tierplan.commands.models import models
+from tierplan.commands.plan import plan
+from tierplan.commands.simulate import simulate
+from tierplan.commands.verify import verify
+from tierplan.ir.errors import InvalidPlanError, TierplanError
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="tierplan",
+    help="Plan which tensor lies in which memory tier, at which offset, from when to when, moved when.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (plan, compare, simulate, verify, models, hardware):
+    app.command()(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tierplan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction]
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback for errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del debug, version
+
+
+def main() -> None:
+    """Run the command line; every expected error is one line on standard error."""
+    arguments = sys.argv[1:]
+    try:
+        code = app(arguments or ["--help"], standalone_mode=False)
+    except typer.TyperException as error:
+        _complain(error.format_message(), "--debug" in arguments)
+        code = _BAD_INPUT
+    except typer.Abort:
+        code = _INTERRUPTED
+    except InvalidPlanError as error:
+        _complain(f"a planner went wrong, please report it: {error}", "--debug" in arguments)
+        code = 1
+    except TierplanError as error:
+        _complain(str(error), "--debug" in arguments)
+        code = _BAD_INPUT
+    except KeyboardInterrupt:
+        _complain("interrupted", False)
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code)
+
+
+def _complain(message: str, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    one_line = " ".join(message.split())
+    sys.stderr.write(f"tierplan: {one_line}\n")

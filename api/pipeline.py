@@ -1,0 +1,94 @@
+"""The way from a program to a verified plan: lower, plan, verify, simulate."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tierplan.hardware.load import load_machine
+from tierplan.ir.errors import InvalidInputError, InvalidPlanError
+from tierplan.ir.graph import Graph
+from tierplan.ir.machine import Machine
+from tierplan.ir.outcome import Outcome
+from tierplan.ir.plan import Plan
+from tierplan.ir.problem import Problem
+from tierplan.ir.timeline import Timeline
+from tierplan.ir.verify import violations
+from tierplan.ir.violation import Violation
+from tierplan.planner.contract import Budget
+from tierplan.planner.registry import DEFAULT, find_planner
+from tierplan.sim.lowering import lower as lower_graph
+from tierplan.sim.timeline import cost_s
+from tierplan.sim.timeline import simulate as run
+
+Program = Graph | Problem | Callable[..., Any]
+
+
+def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()) -> Problem:
+    """The placement problem of a program on a machine.
+
+    Args:
+        program: a graph, a problem (returned as it is), or a JAX function, traced with `args`.
+        hardware: the name of a built-in machine, the path of a hardware file, or a machine.
+        args: example arguments of a JAX function: arrays or `jax.ShapeDtypeStruct`s; no data is read.
+
+    Raises: InvalidInputError: no such machine, or a function that cannot be traced.
+    """
+    if isinstance(program, Problem):
+        return program
+    machine = load_machine(hardware) if isinstance(hardware, str) else hardware
+    if isinstance(program, Graph):
+        return lower_graph(program, machine)
+    from tierplan.frontend.jax_function import trace
+
+    name = getattr(program, "__name__", type(program).__name__)
+    return lower_graph(trace(program, tuple(args), name=name), machine)
+
+
+def plan(
+    program: Program,
+    hardware: str | Machine,
+    *,
+    args: Sequence[Any] = (),
+    planner: str = DEFAULT,
+    budget: float | Budget = 10.0,
+    start: Plan | None = None,
+) -> Outcome:
+    """Plan where every tensor of a program lies, and when it is moved.
+
+    The plan that comes back has passed the verifier. A program that does not fit is an outcome,
+    not an error: `Status.INFEASIBLE`, with the bytes that lack per tier.
+
+    Args:
+        program, hardware, args: as for `lower`.
+        planner: its name.
+        budget: seconds of wall clock, or a `Budget`.
+        start: a plan to improve on.
+
+    Raises:
+        InvalidInputError: unknown planner or machine, a bad budget, a start that is not legal.
+        InvalidPlanError: the planner broke a rule: a bug in it.
+    """
+    search = find_planner(planner)
+    limit = budget if isinstance(budget, Budget) else Budget(seconds=budget)
+    problem = lower(program, hardware, args=args)
+    if start is not None and (broken := verify(problem, start)):
+        raise InvalidInputError(f"the start plan is not legal: {broken[0]}")
+    outcome = search(problem, limit, start=start, cost=lambda candidate: cost_s(problem, candidate))
+    if outcome.plan is not None and (broken := verify(problem, outcome.plan)):
+        raise InvalidPlanError(f"planner '{planner}' broke {len(broken)} rules; the first: {broken[0]}")
+    return outcome
+
+
+def verify(problem: Problem, plan: Plan) -> list[Violation]:
+    """Every rule that a plan breaks; empty for a legal plan."""
+    return list(violations(problem, plan))
+
+
+def simulate(problem: Problem, plan: Plan) -> Timeline:
+    """Predict when each step and copy of a plan runs, in seconds.
+
+    Raises: InvalidInputError: the plan breaks a rule.
+    """
+    broken = verify(problem, plan)
+    if broken:
+        raise InvalidInputError(f"the plan breaks {len(broken)} rules; the first: {broken[0]}")
+    return run(problem, plan)

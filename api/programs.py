@@ -1,0 +1,119 @@
+"""From what the user names as MODEL to a graph: a built-in name, a file, or a JAX function."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tierplan.frontend.architecture import Architecture
+from tierplan.ir.errors import InvalidInputError, nearest
+from tierplan.ir.graph import Graph
+from tierplan.models import load, names
+
+_KINDS = "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, or module:function for JAX"
+_LONGEST_DEFAULT_CONTEXT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """What the command line says about the size of the program; None where it says nothing.
+
+    `phase`, `batch`, `context` and `dtype` shape a language model, `shapes` the arguments of a
+    JAX function; `cyclic` says whether a JAX function repeats.
+    """
+
+    phase: str | None = None
+    batch: int | None = None
+    context: int | None = None
+    dtype: str | None = None
+    shapes: str | None = None
+    cyclic: bool | None = None
+
+    def of_language_model(self) -> list[str]:
+        """The options given that only a language model understands."""
+        given = {"--phase": self.phase, "--batch": self.batch, "--context": self.context, "--dtype": self.dtype}
+        return [option for option, value in given.items() if value is not None]
+
+    def of_function(self) -> list[str]:
+        """The options given that only a JAX function understands."""
+        given = {"--shapes": self.shapes, "--cyclic": self.cyclic}
+        return [option for option, value in given.items() if value is not None]
+
+
+def read_program(spec: str, shaping: Shaping) -> Graph:
+    """The graph of the program that `spec` names.
+
+    Raises: InvalidInputError: there is no such program, it cannot be read, or an option does not apply to it.
+    """
+    if spec in names():
+        return _language_model(load(spec), spec, shaping)
+    path = Path(spec)
+    if path.suffix == ".json":
+        return _language_model(_text(path), spec, shaping)
+    if path.suffix == ".csv":
+        return _buffers(path, shaping)
+    if ":" in spec and not path.exists():
+        _refuse(shaping.of_language_model(), "a JAX function; give '--shapes' or 'example_args' in its module")
+        from tierplan.frontend.jax_function import load as load_function
+
+        return load_function(spec, shaping.shapes, cyclic=shaping.cyclic)
+    if path.exists():
+        raise InvalidInputError(f"'{spec}' is none of the inputs that tierplan reads: {_KINDS}")
+    guess = nearest(spec, names())
+    hint = f"did you mean '{guess}'? " if guess else ""
+    raise InvalidInputError(f"no model '{spec}'; {hint}MODEL is {_KINDS}")
+
+
+def describe(graph: Graph, shaping: Shaping, spec: str) -> str:
+    """One line that says what was asked for, as it is written into plan files."""
+    options = [*shaping.of_language_model(), *shaping.of_function()]
+    return f"{spec} ({graph.name})" if not options and graph.name != spec else spec + _written(shaping)
+
+
+def _written(shaping: Shaping) -> str:
+    given = {
+        "--phase": shaping.phase, "--batch": shaping.batch, "--context": shaping.context, "--dtype": shaping.dtype,
+        "--shapes": shaping.shapes,
+    }  # fmt: skip
+    words = "".join(f" {option} {value}" for option, value in given.items() if value is not None)
+    return words + (" --cyclic" if shaping.cyclic else "")
+
+
+def _language_model(text: str, source: str, shaping: Shaping) -> Graph:
+    _refuse(shaping.of_function(), "a language model; they are for JAX functions")
+    from tierplan.frontend.config import read_config
+    from tierplan.frontend.transformer import language_model
+
+    arch = read_config(text, source)
+    return language_model(
+        arch,
+        phase=shaping.phase or _default_phase(arch),
+        batch=1 if shaping.batch is None else shaping.batch,
+        context=min(arch.max_positions, _LONGEST_DEFAULT_CONTEXT) if shaping.context is None else shaping.context,
+        dtype=shaping.dtype,
+    )
+
+
+def _default_phase(arch: Architecture) -> str:
+    return "prefill" if arch.family == "bert" else "decode"
+
+
+def _buffers(path: Path, shaping: Shaping) -> Graph:
+    _refuse([*shaping.of_language_model(), *shaping.of_function()], "a list of buffers; leave them out")
+    from tierplan.frontend.buffers import read_buffers
+    from tierplan.frontend.lifespans import graph_of_buffers
+
+    return graph_of_buffers(read_buffers(_text(path), str(path)), path.name)
+
+
+def _refuse(options: list[str], what: str) -> None:
+    if options:
+        raise InvalidInputError(f"{', '.join(options)} means nothing for {what}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidInputError(f"no file '{path}'") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInputError(f"cannot read '{path}': {reason}") from None

@@ -1,0 +1,75 @@
+"""What the commands share on a terminal: progress, JSON, and files that are written whole or not at all."""
+
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tierplan.ir.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PATIENCE_S = 1.0
+
+
+def print_json(row: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(row, indent=2) + "\n")
+
+
+def console() -> "Console":
+    """A console for tables; as wide as the terminal, or 120 columns where there is none."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+@contextmanager
+def progress(what: str, budget_s: float | None = None) -> Generator[None]:
+    """Show on a terminal's standard error that something runs, once it has run for a second."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    )
+    bar.add_task(what, total=None)
+    timer = threading.Timer(_PATIENCE_S, bar.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file with `text`, atomically.
+
+    Raises: InvalidInputError: the folder is missing or cannot be written to.
+    """
+    try:
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InvalidInputError(f"cannot write '{path}': {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(draft, 0o644)
+        os.replace(draft, path)
+    except OSError as error:
+        Path(draft).unlink(missing_ok=True)
+        raise InvalidInputError(f"cannot write '{path}': {error.strerror}") from None
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,228 @@
+"""Plan files: a plan as JSON with all that is needed to check and run it again.
+
+A plan file says which model, hardware and version of tierplan it was made for, and carries the
+problem itself, so that `verify` and `simulate` need no other file. Print then parse is the identity.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, Field, ValidationError
+
+from tierplan.ir.errors import InvalidInputError, nearest
+from tierplan.ir.outcome import Status
+from tierplan.ir.plan import Copy, Plan, Residency, Taken
+from tierplan.ir.problem import Problem
+from tierplan.ir.problem_rows import (
+    AccessRow,
+    AlternativeRow,
+    Amount,
+    ChoiceRow,
+    Count,
+    LinkRow,
+    ProblemRow,
+    Row,
+    StepRow,
+    TensorRow,
+    TierRow,
+    problem_of,
+    problem_rows,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanFile:
+    """What a plan file holds. `model` and `hardware` are as the user named them."""
+
+    version: str
+    model: str
+    hardware: str
+    planner: str
+    status: Status
+    cost_s: float
+    bound_s: float
+    problem: Problem
+    plan: Plan
+
+
+class _Residency(Row):
+    tensor: str
+    tier: str
+    offset: Count
+    start: Count
+    stop: Count
+
+
+class _Copy(Row):
+    tensor: str
+    source: Annotated[str, Field(alias="from")]
+    target: Annotated[str, Field(alias="to")]
+    start: Count
+    done: Count
+
+
+class _Taken(Row):
+    choice: str
+    alternative: str
+
+
+class _File(Row):
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    tierplan: str
+    model: str
+    hardware: str
+    planner: str
+    status: str
+    cost_s: Amount
+    bound_s: Amount
+    residencies: list[_Residency]
+    copies: list[_Copy]
+    taken: list[_Taken]
+    problem: ProblemRow
+
+
+def print_plan(file: PlanFile) -> str:
+    """The JSON text of a plan file, one residency, copy, step and tensor a line."""
+    problem, plan = file.problem, file.plan
+    names, tiers = problem.tensor_names, problem.tiers.names
+    rows: dict[str, Any] = {
+        "schema": 1,
+        "tierplan": file.version,
+        "model": file.model,
+        "hardware": file.hardware,
+        "planner": file.planner,
+        "status": file.status.name,
+        "cost_s": file.cost_s,
+        "bound_s": file.bound_s,
+        "residencies": [
+            {"tensor": names[r.tensor], "tier": tiers[r.tier], "offset": r.offset, "start": r.start, "stop": r.stop}
+            for r in plan.residencies
+        ],
+        "copies": [
+            {
+                "tensor": names[c.tensor],
+                "from": tiers[c.source],
+                "to": tiers[c.target],
+                "start": c.start,
+                "done": c.done,
+            }
+            for c in plan.copies
+        ],
+        "taken": [
+            {
+                "choice": (choice := problem.choices[t.choice]).name,
+                "alternative": choice.alternatives[t.alternative].name,
+            }
+            for t in plan.taken
+        ],
+        "problem": problem_rows(problem),
+    }
+    return _lines(rows) + "\n"
+
+
+def parse_plan(text: str, source: str) -> PlanFile:
+    """Read a plan file.
+
+    Raises: InvalidInputError: not JSON (line, column), a key that is wrong (key path and the nearest
+        valid one), a number out of range, or a name that the file's own problem lacks.
+    """
+    file = _validated(_File, _loaded(text, source), source)
+    problem = problem_of(file.problem, source)
+    tensor = {name: index for index, name in enumerate(problem.tensor_names)}
+    tier = {name: index for index, name in enumerate(problem.tiers.names)}
+    residencies = tuple(
+        Residency(_index(tensor, r.tensor, source), _index(tier, r.tier, source), r.offset, r.start, r.stop)
+        for r in file.residencies
+    )
+    copies = tuple(
+        Copy(
+            _index(tensor, c.tensor, source), _index(tier, c.source, source), _index(tier, c.target, source),
+            c.start, c.done,
+        )
+        for c in file.copies
+    )  # fmt: skip
+    choice = {c.name: index for index, c in enumerate(problem.choices)}
+    taken: list[Taken] = []
+    for t in file.taken:
+        index = _index(choice, t.choice, source)
+        alternatives = {a.name: i for i, a in enumerate(problem.choices[index].alternatives)}
+        taken.append(Taken(index, _index(alternatives, t.alternative, source)))
+    if file.status not in Status.__members__:
+        raise InvalidInputError(f"{source}: status: '{file.status}' is none of {', '.join(Status.__members__)}")
+    return PlanFile(
+        file.tierplan, file.model, file.hardware, file.planner, Status[file.status], file.cost_s, file.bound_s,
+        problem, Plan(residencies, copies, tuple(taken)),
+    )  # fmt: skip
+
+
+def _loaded(text: str, source: str) -> object:
+    def no_nan(word: str) -> float:
+        raise InvalidInputError(f"{source}: {word} is not a number that a plan can hold")
+
+    try:
+        return json.loads(text, parse_constant=no_nan)
+    except json.JSONDecodeError as error:
+        where = f"{source}, line {error.lineno}, column {error.colno}"
+        raise InvalidInputError(f"{where}: JSON syntax: {error.msg}") from None
+    except (RecursionError, ValueError) as error:
+        raise InvalidInputError(f"{source}: not a plan file: {type(error).__name__}") from None
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _validated(model: type[_M], value: object, source: str) -> _M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).removeprefix(".")
+        message = first["msg"]
+        if first["type"] == "extra_forbidden":
+            known = {key for row in _rows(_File) for key in _keys(row)}
+            guess = nearest(str(first["loc"][-1]), known)
+            message = "unknown key" + (f"; did you mean '{guess}'?" if guess else "")
+        raise InvalidInputError(f"{source}: {path or 'the file'}: {message}") from None
+
+
+def _rows(model: type[BaseModel]) -> list[type[BaseModel]]:
+    return [
+        model,
+        _Residency,
+        _Copy,
+        _Taken,
+        ProblemRow,
+        TierRow,
+        LinkRow,
+        StepRow,
+        AccessRow,
+        TensorRow,
+        ChoiceRow,
+        AlternativeRow,
+    ]
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _index(known: dict[str, int], name: str, source: str) -> int:
+    if name not in known:
+        guess = nearest(name, known)
+        hint = f"; did you mean '{guess}'?" if guess else ""
+        raise InvalidInputError(f"{source}: '{name}' is not in the plan's own problem{hint}")
+    return known[name]
+
+
+def _lines(value: object, depth: int = 0) -> str:
+    """JSON with one line per residency, copy, tier, tensor and step: readable, and small in a diff."""
+    indent = " " * depth
+    if isinstance(value, dict) and depth < 2:
+        pairs = cast(dict[str, Any], value).items()
+        inner = [f"{indent} {json.dumps(key)}: {_lines(item, depth + 1)}" for key, item in pairs]
+        return "{\n" + ",\n".join(inner) + f"\n{indent}}}"
+    if isinstance(value, list) and value and depth < 3:
+        inner = [f"{indent} {json.dumps(item)}" for item in cast(list[Any], value)]
+        return "[\n" + ",\n".join(inner) + f"\n{indent}]"
+    return json.dumps(value)
