@@ -1,0 +1,72 @@
+"""What is asked of a model: the phase, the batch, the context and the element type."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tierplan.frontend.architecture import LEARNED_POSITIONS, Architecture
+from tierplan.ir.dtypes import dtype_name
+from tierplan.ir.errors import InvalidInputError, unknown_name
+
+_LARGEST = {"batch": 10**6, "context": 10**9}
+_INFERENCE_DTYPES = (
+    "float64", "float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn",
+    "int8", "uint8", "int4", "uint4", "int2", "uint2",
+)  # fmt: skip
+_TRAINING_DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+class Phase(Enum):
+    """What one turn of the program does."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+    TRAIN = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One turn: `batch` sequences of `context` positions, in one element type."""
+
+    phase: Phase
+    batch: int
+    context: int
+    dtype: str
+
+    def __post_init__(self) -> None:
+        for name, value in (("batch", self.batch), ("context", self.context)):
+            if type(value) is not int or not 1 <= value <= _LARGEST[name]:
+                raise InvalidInputError(f"{name} is {value!r}; write a whole number from 1 to {_LARGEST[name]}")
+        allowed = _TRAINING_DTYPES if self.phase is Phase.TRAIN else _INFERENCE_DTYPES
+        if self.dtype not in allowed:
+            raise unknown_name(f"dtype for {self.phase.value}", self.dtype, allowed)
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens of one sequence that one turn reads."""
+        return 1 if self.phase is Phase.DECODE else self.context
+
+    @property
+    def rows(self) -> int:
+        """Tokens of all sequences that one turn reads."""
+        return self.batch * self.new_tokens
+
+
+def workload(arch: Architecture, *, phase: str, batch: int, context: int, dtype: str | None) -> Workload:
+    """The workload, if this architecture can run it.
+
+    Raises: InvalidInputError: an unknown phase or dtype, an impossible batch or context, decoding with an
+        encoder, or a context with more positions than the model's table of learned positions has.
+    """
+    if phase not in (known := [p.value for p in Phase]):
+        raise unknown_name("phase", phase, known)
+    work = Workload(Phase(phase), batch, context, arch.dtype if dtype is None else dtype_name(dtype))
+    if work.phase is Phase.DECODE and not arch.causal:
+        raise InvalidInputError(
+            f"'{arch.name}' is an encoder ({arch.family}): it reads a text at once and has no decode phase; "
+            "ask for the phase prefill or train"
+        )
+    if arch.family in LEARNED_POSITIONS and context > arch.max_positions:
+        raise InvalidInputError(
+            f"context {context} is too long for '{arch.name}': its position table has {arch.max_positions} rows"
+        )
+    return work
