@@ -121,6 +121,7 @@ def answer_row(
         "time_s": timeline.time_s,
         "tokens_per_s": tokens_per_s(problem, timeline),
         "energy_j": timeline.energy_j,
+        "energy_without": list(timeline.energy_without),
     }
     row["limits"] = [{"what": share.what, "share": share.share} for share in limits(problem, timeline)]
     row["tiers"] = [

@@ -113,7 +113,10 @@ def comparison_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _energy(timeline: Timeline) -> str:
-    return "not known for this machine" if timeline.energy_j is None else show_joules(timeline.energy_j)
+    if timeline.energy_j is None:
+        return "not known for this machine"
+    without = f" (without {', '.join(timeline.energy_without)}: not known)" if timeline.energy_without else ""
+    return show_joules(timeline.energy_j) + without
 
 
 def _plural(word: str, n: int) -> str:

@@ -19,6 +19,7 @@ class Timeline:
     `copy_begin_s[C]`, `copy_end_s[C]`: when each copy was issued and done, the end possibly in the next turn.
     `read_tier[A]`: the tier that each access of the problem reads or writes.
     `tier_read[K]`, `tier_write[K]`: bytes that steps stream. `link_bytes[L]`: bytes of copies and streams.
+    `energy_j`: joules, as far as the machine gives figures; `energy_without`: what it gives none for.
     """
 
     time_s: float
@@ -36,3 +37,4 @@ class Timeline:
     tier_write: Ints
     link_bytes: Ints
     energy_j: float | None
+    energy_without: tuple[str, ...]

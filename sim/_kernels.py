@@ -7,6 +7,7 @@ All arguments are numpy arrays; the plan is taken to be legal.
 
 import numpy as np
 from numba import njit
+
 from tierplan.ir.problem import Bools, Floats, Ints
 
 _STOP, _START, _DELIVER, _ISSUE, _ACCESS = range(5)

@@ -14,7 +14,7 @@ def compute_s(op: Op, machine: Machine) -> float:
 
 
 def compute_j(op: Op, machine: Machine) -> float:
-    """Joules of arithmetic of one execution of `op`; nan if the machine does not tell."""
+    """Joules of arithmetic of one execution of `op`; nan if the machine does not tell for a unit that it uses."""
     return _joules(op.matrix_ops, machine.matrix) + _joules(op.vector_ops, machine.vector)
 
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+
 from tierplan.ir.graph import Access, Graph, Op, Tensor, TensorKind
 from tierplan.ir.loops import executions, n_executed, unrolled
 from tierplan.ir.machine import Machine

@@ -1,6 +1,7 @@
 """Run a plan: the reference semantics of docs/semantics.md, fast."""
 
 import numpy as np
+
 from tierplan.ir.plan import Copy, Plan
 from tierplan.ir.problem import Floats, Ints, Problem
 from tierplan.ir.timeline import Timeline
@@ -39,6 +40,7 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
     streamed = tier_read.sum(axis=0), tier_write.sum(axis=0)
     link_bytes = link.sum(axis=0)
     np.add.at(link_bytes, copies["link"], copies["size"])
+    energy_j, without = _energy(problem, streamed, link_bytes, copies)
     return Timeline(
         time_s=float(duration),
         tail_wait_s=float(wait[-1]),
@@ -54,7 +56,8 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
         tier_read=streamed[0],
         tier_write=streamed[1],
         link_bytes=link_bytes,
-        energy_j=_energy(problem, streamed, link_bytes, copies),
+        energy_j=energy_j,
+        energy_without=without,
     )
 
 
@@ -129,21 +132,24 @@ def _waits(n_steps: int, done: Ints) -> tuple[Ints, Ints]:
     return np.searchsorted(needed_at[order], np.arange(n_steps + 2)), order
 
 
-def _energy(problem: Problem, streamed: tuple[Ints, Ints], link_bytes: Ints, copies: dict[str, Ints]) -> float | None:
-    """Joules of compute, streams and copies; None if the machine lacks a figure that is needed."""
+def _energy(
+    problem: Problem, streamed: tuple[Ints, Ints], link_bytes: Ints, copies: dict[str, Ints]
+) -> tuple[float | None, tuple[str, ...]]:
+    """Joules of compute, streams and copies as far as the machine tells, and what it does not tell.
+
+    None joules if it tells nothing that counts.
+    """
     tiers, links = problem.tiers, problem.links
     read = streamed[0] + np.bincount(copies["source"], copies["size"], minlength=problem.n_tiers)
     write = streamed[1] + np.bincount(copies["target"], copies["size"], minlength=problem.n_tiers)
-    terms = (
-        (problem.compute_j, np.ones(problem.n_steps)),
-        (tiers.read_j, read),
-        (tiers.write_j, write),
-        (links.energy_j, link_bytes),
-    )
-    total = 0.0
-    for joules, amount in terms:
-        used = amount > 0
-        if np.isnan(joules[used]).any():
-            return None
-        total += float(joules[used] @ amount[used])
-    return total
+    terms: list[tuple[str, float, float]] = [
+        *((f"reads of {name}", float(tiers.read_j[k]), float(read[k])) for k, name in enumerate(tiers.names)),
+        *((f"writes of {name}", float(tiers.write_j[k]), float(write[k])) for k, name in enumerate(tiers.names)),
+        *((f"link {name}", float(links.energy_j[j]), float(link_bytes[j])) for j, name in enumerate(links.names)),
+    ]
+    known_compute = problem.compute_j[~np.isnan(problem.compute_j)]
+    total = float(known_compute.sum()) + sum(joules * n for _, joules, n in terms if n > 0 and not np.isnan(joules))
+    without = [what for what, joules, n in terms if n > 0 and np.isnan(joules)]
+    if len(known_compute) < problem.n_steps:
+        without.insert(0, f"compute of {problem.n_steps - len(known_compute)} steps")
+    return (total if total > 0 or not without else None), tuple(without)
