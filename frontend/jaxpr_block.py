@@ -194,6 +194,19 @@ def reads_of(node: Node) -> set[Value]:
     return (inner - made_by((node,))) | {carry.initial.value for carry in node.carries}
 
 
+def cost_of(nodes: Iterable[Node]) -> tuple[int, int]:
+    """Operations, then bytes, of nodes that are not fused yet."""
+    operations, moved = 0, 0
+    for node in nodes:
+        if isinstance(node, Repeat):
+            inner = cost_of(node.body)
+            operations, moved = operations + node.trips * inner[0], moved + node.trips * inner[1]
+        else:
+            operations += sum(step.count.matrix + step.count.vector for step in node.steps)
+            moved += sum(value.size for value in reads_of(node) | results_of(node))
+    return operations, moved
+
+
 def live(nodes: Iterable[Node], needed: Iterable[Value]) -> tuple[Node, ...]:
     """The nodes without which `needed` could not be computed, in their order."""
     wanted = set(needed)

@@ -23,8 +23,8 @@ from tierplan.frontend.jaxpr_block import (
     Stack,
     Step,
     Value,
+    cost_of,
     live,
-    reads_of,
     results_of,
     whole,
 )
@@ -62,7 +62,7 @@ class Inliner:
         self._notes: dict[str, Attribute] = {}
 
     def read(
-        self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Source], region: Region
+        self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Source | None], region: Region
     ) -> list[Source | None]:
         """Put the equations of `jaxpr` into `region`; the sources of its results, None for one without memory."""
         sources = [*(self.constant(value) for value in consts), *operands]
@@ -86,7 +86,7 @@ class Inliner:
             return env[atom]
 
         for equation in jaxpr.eqns:
-            operands = [found for found in map(source, equation.invars) if found is not None]
+            operands = [source(atom) for atom in equation.invars]
             with self._noted(_scope(equation, self._notes)):
                 results = self._equation(equation, operands, region)
             env.update(zip(equation.outvars, results, strict=True))
@@ -107,8 +107,9 @@ class Inliner:
         finally:
             self._notes = before
 
-    def _equation(self, equation: Any, operands: list[Source], region: Region) -> Sequence[Source | None]:
+    def _equation(self, equation: Any, sources: list[Source | None], region: Region) -> Sequence[Source | None]:
         primitive, params = equation.primitive.name, equation.params
+        operands = [source for source in sources if source is not None]
         layouts = [layout_of(variable.aval) for variable in equation.outvars]
         seen = view(primitive, operands, layouts, attributes_of(params))
         if seen is not None:
@@ -122,7 +123,7 @@ class Inliner:
         called = _called(equation)
         if called is not None:
             jaxpr, consts = called
-            return self.read(jaxpr, consts, operands, region)
+            return self.read(jaxpr, consts, sources, region)
         return self._step(primitive, operands, layouts, attributes_of(params), region)
 
     def _step(
@@ -259,25 +260,12 @@ class Inliner:
             with self._noted({"branch": number, "n_branches": len(params["branches"])}):
                 outs = self.read(branch.jaxpr, branch.consts, rest, inner)
             needed = {out.value for out in (*outs, *inner.controls) if isinstance(out, Operand)}
-            tried.append((_cost(live(inner.nodes, needed)), inner, outs))
+            tried.append((cost_of(live(inner.nodes, needed)), inner, outs))
         _, chosen, outs = max(tried, key=lambda trial: trial[0])
         for node in chosen.nodes:
             region.put(node)
         region.controls.extend(chosen.controls)
         return outs
-
-
-def _cost(nodes: Sequence[Node]) -> tuple[int, int]:
-    """Operations, then bytes, of nodes that are not fused yet."""
-    operations, moved = 0, 0
-    for node in nodes:
-        if isinstance(node, Repeat):
-            inner = _cost(node.body)
-            operations, moved = operations + node.trips * inner[0], moved + node.trips * inner[1]
-        else:
-            operations += sum(step.count.matrix + step.count.vector for step in node.steps)
-            moved += sum(value.size for value in reads_of(node) | results_of(node))
-    return operations, moved
 
 
 def _scope(equation: Any, notes: Mapping[str, Attribute]) -> dict[str, Attribute]:

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Floats, Problem

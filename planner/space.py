@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from tierplan.ir.plan import Lifespan
 from tierplan.ir.problem import Ints
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from tierplan.ir.problem import NO_HOME, Bools, Floats, Ints, Keep, Mode, Problem
 
 

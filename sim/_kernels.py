@@ -17,6 +17,18 @@ _MAX_TURNS = 64
 
 
 @njit(cache=True)
+def _fill(array, value):
+    for i in range(len(array)):
+        array[i] = value
+
+
+@njit(cache=True)
+def _take(array, other):
+    for i in range(len(array)):
+        array[i] = other[i]
+
+
+@njit(cache=True)
 def access_tiers(
     n_steps: int, n_tiers: int, cyclic: bool, home: Ints, direct: Bools,
     access_of: Ints, access_at: Ints, access_step: Ints, access_mode: Ints,
@@ -43,7 +55,7 @@ def access_tiers(
             for a in range(a0, a1):
                 serves[access_of[a]] = lies_tier[r0]
             continue
-        keys, items = _events(
+        keys, items, order = _events(
             n_steps, access_of[a0:a1], access_step, lies_start[r0:r1], lies_stop[r0:r1],
             copy_start[c0:c1], copy_done[c0:c1],
         )  # fmt: skip
@@ -51,17 +63,17 @@ def access_tiers(
         version = 0
         for turn in range(2 if cyclic and c1 > c0 else 1):
             if turn == 0:
-                carried_offset[:] = -1
+                _fill(carried_offset, -1)
                 for r in range(r0, r1):
                     if lies_stop[r] == n_steps:
                         carried_offset[lies_tier[r]] = lies_offset[r]
-                carried[:] = 0
+                _fill(carried, 0)
                 for c in range(c0, c1):
                     if copy_done[c] > n_steps:
                         carried[copy_target[c]] = -1
-            held[:] = -1
-            lies[:] = False
-            for e in range(len(keys)):
+            _fill(held, -1)
+            _fill(lies, False)
+            for e in order:
                 step, phase = keys[e] // _PHASES, keys[e] % _PHASES
                 i = items[e]
                 if phase == _STOP:
@@ -99,13 +111,13 @@ def access_tiers(
                         version += 1
                         if best >= 0:
                             held[best] = version
-            carried[:] = held
+            _take(carried, held)
     return serves
 
 
 @njit(cache=True)
 def _events(n_steps, accesses, access_step, lies_start, lies_stop, copy_start, copy_done):
-    """Keys `step * phases + phase` in order, and which access, residency or copy each is about."""
+    """Keys `step * phases + phase`, which access, residency or copy each is about, and the order of the keys."""
     n_r, n_c, n_a = len(lies_start), len(copy_start), len(accesses)
     keys = np.empty(2 * n_r + 2 * n_c + n_a, np.int64)
     items = np.empty(len(keys), np.int64)
@@ -122,8 +134,36 @@ def _events(n_steps, accesses, access_step, lies_start, lies_stop, copy_start, c
     for a in range(n_a):
         keys[e], items[e] = access_step[accesses[a]] * _PHASES + _ACCESS, a
         e += 1
-    order = np.argsort(keys, kind="mergesort")
-    return keys[order], items[order]
+    return keys, items, _order(keys)
+
+
+@njit(cache=True)
+def _order(keys):
+    """Indices that sort `keys`, ties by index: a heap sort, since numba takes seconds to compile numpy's."""
+    n = len(keys)
+    heap = np.empty(n, np.int64)
+    for i in range(n):
+        heap[i] = keys[i] * n + i
+    for end in range(n // 2 - 1, -1, -1):
+        _sift(heap, end, n)
+    for end in range(n - 1, 0, -1):
+        heap[0], heap[end] = heap[end], heap[0]
+        _sift(heap, 0, end)
+    for i in range(n):
+        heap[i] %= n
+    return heap
+
+
+@njit(cache=True)
+def _sift(heap, root, end):
+    while 2 * root + 1 < end:
+        child = 2 * root + 1
+        if child + 1 < end and heap[child + 1] > heap[child]:
+            child += 1
+        if heap[root] >= heap[child]:
+            return
+        heap[root], heap[child] = heap[child], heap[root]
+        root = child
 
 
 @njit(cache=True)
@@ -215,11 +255,13 @@ def run(
     duration = 0.0
     for _turn in range(_MAX_TURNS):
         clock, issued = 0.0, 0
-        before_left[:], before_delay[:] = left, delay
+        _take(before_left, left)
+        _take(before_delay, delay)
         for t in range(n_steps + 1):
             over = clock
             waited[t] = -1
-            tier_free[:], link_free[:] = 1.0, 1.0
+            _fill(tier_free, 1.0)
+            _fill(link_free, 1.0)
             while _any_under_way(wait_for, wait_at[t], wait_at[t + 1], active, n_active):
                 clock, n_active, last = _advance(
                     clock, np.inf, active, n_active, left, delay, copy_end, tier_free, link_free,
