@@ -26,15 +26,18 @@ def lower(graph: Graph, machine: Machine, *, max_unrolled: int = MAX_UNROLLED) -
     notes: list[str] = []
     if n_executed(graph) <= max_unrolled:
         graph = unrolled(graph)
-    else:
+    elif graph.loops:
         notes.append(f"{len(graph.loops)} loops are not unrolled: all turns of an operation are one step")
     streamed = sorted({op.kind for op in graph.ops if op.streamed})
     if streamed:
         notes.append(f"costed by their bytes alone: {', '.join(streamed)}")
     groups = _groups(graph)
     steps = _steps(graph, groups)
-    names = sorted({name for step in steps for name in step}, key=list(dict.fromkeys(groups.values())).index)
-    members = {name: [t for t in graph.tensors if groups[t.name] == name] for name in names}
+    used = {name for step in steps for name in step}
+    names = [name for name in dict.fromkeys(groups.values()) if name in used]
+    members: dict[str, list[Tensor]] = defaultdict(list)
+    for tensor in graph.tensors:
+        members[groups[tensor.name]].append(tensor)
     index = {name: i for i, name in enumerate(names)}
     sizes = [max(t.size for t in members[name]) for name in names]
     kinds = [_kind(members[name]) for name in names]
