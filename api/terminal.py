@@ -53,6 +53,14 @@ def progress(what: str, budget_s: float | None = None) -> Generator[None]:
         bar.stop()
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a file whose folder does not exist, before any work is done for it."""
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"cannot write '{path}': there is no folder '{path.parent}'")
+    if path.is_dir():
+        raise InvalidInputError(f"cannot write '{path}': it is a folder")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Replace a file with `text`, atomically.
 

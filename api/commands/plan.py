@@ -50,9 +50,11 @@ def plan(
     from tierplan.planner.registry import find_planner
     from tierplan.programs import Shaping, describe, read_program
     from tierplan.sim.timeline import simulate
-    from tierplan.terminal import print_json, progress
+    from tierplan.terminal import check_folder, print_json, progress
 
     find_planner(planner)
+    if output is not None:
+        check_folder(output)
     limit = Budget(seconds=read_seconds(budget), seed=seed)
     shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
     with progress(f"planning {model}"):

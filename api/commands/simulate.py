@@ -22,8 +22,10 @@ def simulate(
     from tierplan.ir.outcome import Outcome
     from tierplan.pipeline import simulate as run
     from tierplan.plans import read_plan
-    from tierplan.terminal import console, print_json, progress, write_whole
+    from tierplan.terminal import check_folder, console, print_json, progress, write_whole
 
+    if trace is not None:
+        check_folder(trace)
     file = read_plan(plan)
     with progress(f"simulating {plan}"):
         timeline = run(file.problem, file.plan)
