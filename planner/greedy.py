@@ -6,13 +6,13 @@ import numpy as np
 
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
-from tierplan.ir.problem import Floats, Problem
+from tierplan.ir.problem import Floats, Mode, Problem
 from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.placing import Placing
 from tierplan.planner.uses import Uses, stream_s, uses_of
 
-_STAGING = (8, 4, 2, 1)  # room kept for streaming, in sizes of the largest tensor that is streamed
+_STAGING = (32, 16, 8, 4, 2, 1)  # room kept for streaming, in sizes of the largest tensor that is streamed
 
 
 def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
@@ -44,7 +44,14 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
 
 def _candidates(problem: Problem) -> list[Plan]:
     uses = uses_of(problem)
-    order = _order(problem, uses)
+    for order in _orders(problem, uses):
+        if found := _placed(problem, uses, order):
+            return found
+    return []
+
+
+def _placed(problem: Problem, uses: Uses, order: list[int]) -> list[Plan]:
+    """The plans that one order of placement leads to."""
     found: list[Plan] = []
     placing = Placing(problem, uses)
     if placing.run(order, spare=0):
@@ -62,14 +69,17 @@ def _candidates(problem: Problem) -> list[Plan]:
     return found
 
 
-def _order(problem: Problem, uses: Uses) -> list[int]:
-    """Tensors in the order of placement: produced and written ones first, then by benefit per byte-step."""
+def _orders(problem: Problem, uses: Uses) -> list[list[int]]:
+    """Orders of placement: written tensors first, then by benefit per byte-step; or produced ones before all.
+
+    What is produced is not parked here, so that it must find room before what exists takes it.
+    """
     density = benefit_s(problem) / np.maximum(problem.size * np.maximum(uses.stop - uses.start, 1), 1)
     written = np.zeros(problem.n_tensors, dtype=np.bool_)
-    written[problem.access_tensor[problem.access_mode != 0]] = True
-    by_density = np.lexsort((-problem.size, -density, ~written))
+    written[problem.access_tensor[problem.access_mode != Mode.READ]] = True
     used = set(uses.used())
-    return [x for x in by_density.tolist() if x in used]
+    keys = ((-problem.size, -density, ~written), (-problem.size, -density, ~written, uses.exists))
+    return [[x for x in np.lexsort(key).tolist() if x in used] for key in keys]
 
 
 def benefit_s(problem: Problem) -> Floats:

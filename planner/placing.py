@@ -11,6 +11,7 @@ from tierplan.planner.uses import Uses, stream_s
 
 _WINDOWS = (64, 32, 16, 8, 4, 3, 2, 1)  # steps by which a streamed tensor is copied ahead of its use
 _FURTHEST_WRAP = 2  # steps of the turn before that a copy may begin in: room there is short for what is used there
+_PATIENCE = (64, 8, 1)  # steps that the copy back of a written tensor may take
 _SAME_VISIT = 8  # uses of a streamed tensor at most this many steps apart share a copy
 
 
@@ -31,6 +32,8 @@ class Placing:
         self.residencies: list[Residency] = []
         self.copies: list[Copy] = []
         self.is_streaming = False
+        self.free_from: dict[int, int] = {}  # step from which a streamed tensor may be copied in again
+        self.free_until: dict[int, int] = {}  # step at which its first visit, begun in the turn before, begins
         fastest = self.direct[0]
         busy = np.bincount(problem.access_step, stream_s(problem, fastest), minlength=self.n)
         step_s = np.maximum(problem.compute_s, busy)
@@ -182,20 +185,32 @@ class Placing:
         return visits
 
     def _visit(self, x: int, parked: int, first: int, last: int) -> bool:
+        """Copy a tensor in ahead of steps `first` to `last`, as early as there is room, and back if it is written."""
         route = self._route(parked)
-        n_hops = len(route) - 1
         writes = [step for step in self.uses.writes(x) if first <= step <= last]
-        back = self._write_back(x, route, max(writes), last) if writes else []
-        if back is None:
+        for patience in _PATIENCE if writes else (0,):
+            back = self._write_back(x, route, max(writes), last, patience) if writes else []
+            if back is not None and self._copy_in(x, route, first, max([last + 1, *(c.done for c in back)])):
+                self.copies += back
+                return True
+        return False
+
+    def _copy_in(self, x: int, route: list[int], first: int, stay: int) -> bool:
+        """Stage a tensor over `route` for step `first`, to lie at its end until `stay`."""
+        n_hops = len(route) - 1
+        if stay > self.free_until.get(x, self.n):
             return False
-        stay = max([last + 1, *(copy.done for copy in back)])
         for window in (w for w in _WINDOWS if w >= n_hops):
             issue = [first - window + hop * window // n_hops for hop in range(n_hops)] + [first]
             wraps = -issue[0]
             if wraps > 0 and not (self.problem.cyclic and wraps <= _FURTHEST_WRAP and stay <= self.n - wraps):
                 continue
+            if wraps <= 0 and issue[0] < self.free_from.get(x, 0):
+                continue
             if self._stage(x, route, issue, stay):
-                self.copies += back
+                self.free_from[x] = stay
+                if wraps > 0:
+                    self.free_until[x] = self.n - wraps
                 return True
         return False
 
@@ -228,12 +243,12 @@ class Placing:
             return [Lifespan(start + self.n, stop + self.n)]
         return [Lifespan(start + self.n, self.n), Lifespan(0, stop)]
 
-    def _write_back(self, x: int, route: list[int], written: int, last: int) -> list[Copy] | None:
+    def _write_back(self, x: int, route: list[int], written: int, last: int, patience: int) -> list[Copy] | None:
         """The copy that brings what was written back to where it is parked; None if there is no time or link."""
         source, target = route[-1], route[0]
         if len(route) != 2 or self.problem.links.between(source, target) == NO_LINK or written + 1 >= self.n:
             return None
         later = [step for step in self.uses.steps(x) if step > last]
         limit = later[0] - _SAME_VISIT // 2 if later else self.n
-        done = min(limit, written + 1 + _WINDOWS[0])
+        done = min(limit, written + 1 + patience)
         return [Copy(x, source, target, written + 1, done)] if done > written + 1 else None

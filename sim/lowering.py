@@ -1,7 +1,7 @@
 """From a graph and a machine to the problem that planners see."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,7 @@ def lower(graph: Graph, machine: Machine, *, max_unrolled: int = MAX_UNROLLED) -
     streamed = sorted({op.kind for op in graph.ops if op.streamed})
     if streamed:
         notes.append(f"costed by their bytes alone: {', '.join(streamed)}")
+    graph = _with_margins(graph, machine)
     groups = _groups(graph)
     steps = _steps(graph, groups)
     used = {name for step in steps for name in step}
@@ -68,6 +69,20 @@ def lower(graph: Graph, machine: Machine, *, max_unrolled: int = MAX_UNROLLED) -
     )
 
 
+def _with_margins(graph: Graph, machine: Machine) -> Graph:
+    """Add empty steps in which tensors of a tier that is not direct can be copied in first, and back last.
+
+    A copy needs a step that issues it: in a program that runs once, one before the first operation,
+    which may read what lies there; and one after the last, which may write it.
+    """
+    if all(tier.direct for tier in machine.tiers):
+        return graph
+    begin = () if graph.cyclic else (Op("begin", "margin", (), ()),)
+    end = (Op("end", "margin", (), ()),)
+    loops = tuple(replace(loop, start=loop.start + len(begin), stop=loop.stop + len(begin)) for loop in graph.loops)
+    return replace(graph, ops=(*begin, *graph.ops, *end), loops=loops)
+
+
 @dataclass(slots=True)
 class _Use:
     """How one step uses one tensor: bytes read and written, all executions of the step together."""
@@ -80,8 +95,8 @@ class _Use:
 def _groups(graph: Graph) -> dict[str, str]:
     """The name under which each tensor is known: that of the first of its alias group."""
     first: dict[str, str] = {}
-    carried = {c.body_in: c.initial for loop in graph.loops for c in loop.carries}
-    carried |= {c.body_out: c.initial for loop in graph.loops for c in loop.carries}
+    carried = {c.body_out: c.initial for loop in graph.loops for c in loop.carries}
+    carried |= {c.body_in: c.initial for loop in graph.loops for c in loop.carries}
     for tensor in graph.tensors:
         if tensor.alias:
             first.setdefault(tensor.alias, tensor.name)
@@ -123,7 +138,7 @@ def _mode(op: Op, access: Access, tensor: Tensor, groups: dict[str, str], define
 def _kind(members: list[Tensor]) -> TensorKind:
     """What a group of aliases is: a state if something that exists is replaced by an output."""
     kinds = {t.kind for t in members}
-    existing = [kind for kind in kinds if kind.exists_at_start]
+    existing = [kind for kind in TensorKind if kind in kinds and kind.exists_at_start]
     if TensorKind.STATE in kinds or (existing and TensorKind.OUTPUT in kinds):
         return TensorKind.STATE
     if existing:
