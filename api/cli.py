@@ -7,6 +7,7 @@ import typer
 
 from tierplan import __version__
 from tierplan.commands.allocate import allocate
+from tierplan.commands.cascade import cascade
 from tierplan.commands.compare import compare
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, compare, simulate, verify, allocate, models, hardware):
+for _command in (plan, compare, simulate, verify, allocate, cascade, models, hardware):
     app.command()(_command)
 
 

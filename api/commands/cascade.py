@@ -33,6 +33,7 @@ def cascade(
     from tierplan.einsum.library import find, names
     from tierplan.einsum.printer import show_cascade
     from tierplan.einsum.rewrites import rewrite as apply
+    from tierplan.terminal import print_json
 
     if name is None:
         _print_names(names(), as_json)
@@ -46,7 +47,7 @@ def cascade(
         return
     told = describe(found, rank, sizes)
     if as_json:
-        _print_json(told)
+        print_json(told)
     else:
         _print(told)
 
@@ -63,18 +64,12 @@ def _read_shapes(items: list[str]) -> dict[str, int]:
     return sizes
 
 
-def _print_json(told: object) -> None:
-    import json
-    import sys
-
-    sys.stdout.write(json.dumps(told, indent=2) + "\n")
-
-
 def _print_names(known: tuple[str, ...], as_json: bool) -> None:
     from tierplan.einsum.rewrites import REWRITES
+    from tierplan.terminal import print_json
 
     if as_json:
-        _print_json({"cascades": list(known), "rewrites": {name: r.summary for name, r in REWRITES.items()}})
+        print_json({"cascades": list(known), "rewrites": {name: r.summary for name, r in REWRITES.items()}})
         return
     typer.echo("Built-in cascades:")
     for item in known:
@@ -92,11 +87,15 @@ def _show(value: dict[str, Any], unit: str) -> str:
 
 
 def _print(told: dict[str, Any]) -> None:
+    import sys
+
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    # Indices are written in square brackets, which must not be read as markup.
+    width = None if sys.stdout.isatty() else 120
+    console = Console(highlight=False, markup=False, soft_wrap=True, width=width)
     console.print(told["text"])
     table = Table("Einsum", f"level over {told['rank']}", "operations", box=box.SIMPLE)
     for row in told["einsums"]:
