@@ -50,10 +50,13 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         code = app(arguments or ["--help"], standalone_mode=False)
+        if code == _INTERRUPTED:  # how typer tells of Ctrl-C
+            _complain("interrupted", False)
     except typer.TyperException as error:
         _complain(error.format_message(), "--debug" in arguments)
         code = _BAD_INPUT
     except typer.Abort:
+        _complain("interrupted", False)
         code = _INTERRUPTED
     except InvalidPlanError as error:
         _complain(f"a planner went wrong, please report it: {error}", "--debug" in arguments)

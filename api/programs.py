@@ -1,5 +1,6 @@
 """From what the user names as MODEL to a graph: a built-in name, a file, or a JAX function."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,17 +46,17 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
     """
     if spec in names():
         return _language_model(load(spec), spec, shaping)
-    path = Path(spec)
+    path, exists = Path(spec), os.path.exists(spec)  # which is False, and no error, for names that no file can have
     if path.suffix == ".json":
         return _language_model(_text(path), spec, shaping)
     if path.suffix == ".csv":
         return _buffers(path, shaping)
-    if ":" in spec and not path.exists():
+    if ":" in spec and not exists:
         _refuse(shaping.of_language_model(), "a JAX function; give '--shapes' or 'example_args' in its module")
         from tierplan.frontend.jax_function import load as load_function
 
         return load_function(spec, shaping.shapes, cyclic=shaping.cyclic)
-    if path.exists():
+    if exists:
         raise InvalidInputError(f"'{spec}' is none of the inputs that tierplan reads: {_KINDS}")
     guess = nearest(spec, names())
     hint = f"did you mean '{guess}'? " if guess else ""

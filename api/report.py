@@ -53,7 +53,8 @@ def print_prediction(problem: Problem, plan: Plan, timeline: Timeline) -> None:
     if timeline.wait_s.size and timeline.wait_s.max() > 0:
         step = int(timeline.wait_s.argmax())
         wait = show_seconds(float(timeline.wait_s[step]))
-        out.print(f"            longest wait: {wait} before step {step} ({problem.step_names[step]})")
+        awaited = problem.tensor_names[plan.copies[int(timeline.waited_copy[step])].tensor]
+        out.print(f"            longest wait: {wait} for '{awaited}' before step {step} ({problem.step_names[step]})")
     flows = traffic(problem, plan, timeline)
     streams = [f for f in flows if COMPUTE_NAME in (f.source, f.target)]
     copies = [f for f in flows if COMPUTE_NAME not in (f.source, f.target)]

@@ -1,8 +1,8 @@
 """Buffers as CSV: the dialect that MiniMalloc reads and writes.
 
 One row per buffer under a header, columns in any order: `id` (or `buffer`, `buffer_id`), `lower` (or `start`, `begin`),
-`upper` (first step after the last) or `end` (the last step), `size`; perhaps `alignment`, `hint`, `offset` (-1 for none),
-`alias` (buffers with the same name there share one address) and `gaps`: `lo-hi` where nothing is held,
+`upper` (first step after the last) or `end` (the last step), `size`; perhaps `alignment`, `hint`, `offset` (-1
+for none), `alias` (buffers with the same name there share one address) and `gaps`: `lo-hi` where nothing is held,
 `lo-hi@wlo:whi` where only these bytes are. The table ends at the first empty line.
 """
 
@@ -35,24 +35,23 @@ _COLUMNS = {
 _GAP = re.compile(r"(\d+)-(\d+)(?:@(\d+):(\d+))?")
 
 
-def read_buffers(path: Path) -> Buffers:
-    """Read a buffer table from a file.
+def load_text(path: Path) -> str:
+    """The text of a buffer table.
 
-    Raises: InvalidInputError: the file cannot be read, or see `parse_buffers`.
+    Raises: InvalidInputError: the file cannot be read or is not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InvalidInputError(f"{path}: is not a UTF-8 text file") from None
-    return parse_buffers(text, str(path))
 
 
-def parse_buffers(text: str, where: str = "buffers") -> Buffers:
-    """Parse a buffer table.
+def read_buffers(text: str, where: str = "buffers") -> Buffers:
+    """Read a buffer table; `where` names it in errors.
 
-    >>> parse_buffers("id,start,upper,size\\nx,0,3,8\\n").size.tolist()
+    >>> read_buffers("id,start,upper,size\\nx,0,3,8\\n").size.tolist()
     [8]
 
     Raises: InvalidInputError: a header that lacks or repeats a column, a cell that is no integer (line and column),

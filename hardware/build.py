@@ -7,6 +7,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tierplan.hardware.schema import Compute, ComputeUnit, CurvePoint, HardwareFile, LinkEntry, TierEntry
+from tierplan.hardware.spatial_schema import (
+    ActionEntry,
+    ArrayEntry,
+    BufferEntry,
+    MemoryEntry,
+    OperationEntry,
+    SpatialEntry,
+)
 from tierplan.hardware.tree import KeyPath, Tree, read_tree
 from tierplan.ir.dtypes import BITS
 from tierplan.ir.errors import InvalidInputError, nearest, unknown_name
@@ -26,10 +34,11 @@ _PLAIN_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """A machine and the sentence that describes it."""
+    """A machine, the sentence that describes it, and its arrays of processing elements if the file has them."""
 
     machine: Machine
     description: str
+    spatial: SpatialEntry | None = None
 
 
 def read_hardware(text: str, file: str) -> Hardware:
@@ -42,7 +51,7 @@ def read_hardware(text: str, file: str) -> Hardware:
         entry = HardwareFile.model_validate(tree.value)
     except ValidationError as error:
         raise _first_mistake(tree, error.errors(include_url=False)) from None
-    return Hardware(_machine(tree, entry), " ".join(entry.description.split()))
+    return Hardware(_machine(tree, entry), " ".join(entry.description.split()), entry.spatial)
 
 
 def _first_mistake(tree: Tree, mistakes: list[ErrorDetails]) -> InvalidInputError:
@@ -78,7 +87,10 @@ def _path(mistake: ErrorDetails) -> KeyPath:
 def _known_keys(path: KeyPath) -> list[str]:
     """The keys that the mapping at `path` may have."""
     model: type[BaseModel] = HardwareFile
-    if path:
+    if path and path[0] == "spatial":
+        inner = {"memory": MemoryEntry, "buffer": BufferEntry, "arrays": ArrayEntry, "actions": ActionEntry}
+        model = OperationEntry if "operations" in path else inner[str(path[1])] if path[1:] else SpatialEntry
+    elif path:
         inner = {"compute": Compute, "tiers": TierEntry, "links": LinkEntry}
         model = inner[str(path[0])] if "read_curve" not in path else CurvePoint
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -162,7 +162,9 @@ class Allocation:
 
     @property
     def gap(self) -> float:
-        """How far the height may be from the best one: `height / lower_bound - 1`."""
+        """How far the height may be from the best one: `height / lower_bound - 1`; infinite without an allocation."""
+        if not self.found:
+            return float("inf")
         return self.height / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
 
     @property

@@ -118,7 +118,8 @@ class Carry:
 class Loop:
     """Operations `[start, stop)` of the graph, run `trips` times; the operations are those of one turn.
 
-    After the loop a carried value is known by its `body_out`.
+    After the loop a carried value is known by its `body_out`. Of two loops over the same
+    operations the one that the graph lists first is around the other.
     """
 
     name: str

@@ -68,7 +68,6 @@ def _tell(story: _Story) -> Iterator[Violation]:
     carried: dict[tuple[int, int], int] = {}  # (tier, offset) -> version held at the end of the turn before
     found: list[Violation] = []
     for turn in range(2 if problem.cyclic else 1):
-        found = []  # what a later turn finds, it finds in every turn
         for step in events:
             _leave(story, step)
             for r in (r for r in story.residencies if r.start == step):
@@ -82,7 +81,7 @@ def _tell(story: _Story) -> Iterator[Violation]:
         found += _end(story, in_flight)
         story.lying = {}
         story.held = {}
-    yield from found
+    yield from dict.fromkeys(found)  # what both turns find is told once
 
 
 def _event_steps(story: _Story) -> list[int]:
@@ -127,6 +126,13 @@ def _arrive(story: _Story, r: Residency, turn: int, carried: dict[tuple[int, int
     else:
         detail = f"'{story.name}' begins to lie in {tier} at step {r.start} without a reason"
         yield Violation(Rule.UNJUSTIFIED_RESIDENCY, detail, (story.name,), r.start, r.stop, tier, size)
+
+
+def _from_the_beginning(story: _Story, r: Residency) -> bool:
+    """Whether `r` needs no other reason than that its tensor lay there before step 0."""
+    if r.start != 0 or not story.has_home:
+        return False
+    return _continues(story, r) if story.problem.cyclic else r.tier == story.problem.home[story.tensor]
 
 
 def _continues(story: _Story, r: Residency) -> bool:
@@ -189,7 +195,8 @@ def _access(story: _Story, step: int, mode: Mode, in_flight: dict[Copy, int]) ->
         if direct:
             story.held[direct[0]] = story.version
             for tier in room:
-                if tier != direct[0] and story.lying[tier].start == step:
+                r = story.lying[tier]
+                if tier != direct[0] and r.start == step and not _from_the_beginning(story, r):
                     name = story.tier_name(tier)
                     detail = f"'{story.name}' is produced in {story.tier_name(direct[0])} at step {step}, not in {name}"
                     yield Violation(Rule.UNJUSTIFIED_RESIDENCY, detail, (story.name,), step, step + 1, name)

@@ -1,9 +1,10 @@
 """Loops unrolled: a graph whose operations run once each."""
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from tierplan.ir.graph import Access, Graph, Loop, Op, Tensor
+from tierplan.ir.graph import Access, Graph, Loop, Op, Tensor, TensorKind
 
 
 def n_executed(graph: Graph) -> int:
@@ -34,13 +35,26 @@ def unrolled(graph: Graph) -> Graph:
     originals = {t.name: t for t in graph.tensors}
     used = {access.tensor for op in ops for access in (*op.reads, *op.writes)}
     kept = [t for t in graph.tensors if t.name in used or (renamed[t.name] == t.name and t.kind.exists_at_start)]
-    copies = [_renamed(originals[old], new) for new, old in unroller.copies.items() if new in used]
-    return replace(graph, tensors=(*kept, *copies), ops=tuple(ops), loops=())
+    copies = [replace(originals[c.original], name=c.name, alias=c.alias) for c in unroller.copies if c.name in used]
+    outputs = {renamed[t.name] for t in graph.tensors if t.kind is TensorKind.OUTPUT}
+    tensors = tuple(_as_output(tensor, tensor.name in outputs) for tensor in (*kept, *copies))
+    return replace(graph, tensors=tensors, ops=tuple(ops), loops=())
 
 
-def _renamed(tensor: Tensor, name: str) -> Tensor:
-    suffix = name.removeprefix(tensor.name)
-    return replace(tensor, name=name, alias=tensor.alias + suffix if tensor.alias else "")
+def _as_output(tensor: Tensor, is_output: bool) -> Tensor:
+    """Of what a loop makes anew in every turn, only what the last turn leaves is the output."""
+    if tensor.kind.exists_at_start:
+        return tensor
+    return replace(tensor, kind=TensorKind.OUTPUT if is_output else TensorKind.ACTIVATION)
+
+
+@dataclass(frozen=True, slots=True)
+class _TurnsOwn:
+    """What one turn of a loop makes anew of a tensor: its name, that of the tensor, and its alias group."""
+
+    name: str
+    original: str
+    alias: str
 
 
 class _Unroller:
@@ -48,11 +62,15 @@ class _Unroller:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.copies: dict[str, str] = {}  # new name -> original name
+        self.copies: list[_TurnsOwn] = []
         self.final: dict[str, str] = {}  # what a carried value is called after its loop
         self.used_at = _uses(graph)
         self.alias = {t.name: t.alias for t in graph.tensors}
         self.exists = {t.name for t in graph.tensors if t.kind.exists_at_start}
+        self.path: list[tuple[Loop, int]] = []  # the loops around what is emitted, with their turns
+        self.groups: dict[str, set[str]] = defaultdict(set)
+        for tensor in graph.tensors:
+            self.groups[tensor.alias].add(tensor.name)
 
     def emit(self, start: int, stop: int, loops: list[Loop], names: dict[str, str], suffix: str = "") -> list[Op]:
         """Operations `[start, stop)` with `loops` inside; `names` maps original to present names."""
@@ -72,19 +90,35 @@ class _Unroller:
 
     def _turns(self, loop: Loop, inner: list[Loop], names: dict[str, str], suffix: str) -> list[Op]:
         ops: list[Op] = []
-        carried = {c.body_out: names.get(c.initial, c.initial) for c in loop.carries}
+        carried = {c.body_in: names.get(c.initial, c.initial) for c in loop.carries}
         own = self._own(loop)
         for turn in range(loop.trips):
             here = dict(names)
-            here.update({c.body_in: carried[c.body_out] for c in loop.carries})
+            here.update(carried)
+            self.path.append((loop, turn))
             for name in own:
                 here[name] = f"{name}{suffix}#{turn}"
-                self.copies[here[name]] = name
+                self.copies.append(_TurnsOwn(here[name], name, self._alias(name)))
             ops += self.emit(loop.start, loop.stop, inner, here, f"{suffix}#{turn}")
-            carried = {c.body_out: here.get(c.body_out, c.body_out) for c in loop.carries}
-        names.update(carried)
-        self.final.update(carried)
+            self.path.pop()
+            carried = {c.body_in: here.get(c.body_out, c.body_out) for c in loop.carries}
+        left = {c.body_out: carried[c.body_in] for c in loop.carries}
+        names.update(left)
+        self.final.update(left)
         return ops
+
+    def _alias(self, name: str) -> str:
+        """The alias group of a tensor in this turn: one for all turns of the loops that update it in place."""
+        alias = self.alias[name]
+        return alias and alias + "".join(f"#{turn}" for loop, turn in self.path if not self._is_in_place(loop, alias))
+
+    def _is_in_place(self, loop: Loop, alias: str) -> bool:
+        """Whether the bytes of an alias group are the same in every turn of a loop."""
+        group = self.groups[alias]
+        if group & self.exists or any({c.body_in, c.body_out} <= group for c in loop.carries):
+            return True
+        inside = group - {c.body_out for c in loop.carries}
+        return any(not loop.start <= at < loop.stop for name in inside for at in self.used_at[name])
 
     def _own(self, loop: Loop) -> list[str]:
         """Tensors that each turn writes for itself."""
@@ -96,7 +130,7 @@ class _Unroller:
             if name in outs:
                 return True
             outside = any(not loop.start <= at < loop.stop for at in self.used_at[name])
-            shared = {n for n, group in self.alias.items() if group and group == self.alias[name]} & self.exists
+            shared = self.alias[name] and self.groups[self.alias[name]] & self.exists
             return not outside and name not in outputs and name not in self.exists and not shared
 
         return sorted(name for name in written if is_own(name))

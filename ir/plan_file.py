@@ -5,6 +5,8 @@ problem itself, so that `verify` and `simulate` need no other file. Print then p
 """
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -29,6 +31,9 @@ from tierplan.ir.problem_rows import (
     problem_of,
     problem_rows,
 )
+
+_FOUND = (Status.OPTIMAL.name, Status.FEASIBLE.name)  # of the others there is no plan to write
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,31 +133,31 @@ def parse_plan(text: str, source: str) -> PlanFile:
         valid one), a number out of range, or a name that the file's own problem lacks.
     """
     file = _validated(_File, _loaded(text, source), source)
-    problem = problem_of(file.problem, source)
+    with _at(f"{source}: problem"):
+        problem = problem_of(file.problem)
     tensor = {name: index for index, name in enumerate(problem.tensor_names)}
     tier = {name: index for index, name in enumerate(problem.tiers.names)}
-    residencies = tuple(
-        Residency(_index(tensor, r.tensor, source), _index(tier, r.tier, source), r.offset, r.start, r.stop)
-        for r in file.residencies
-    )
-    copies = tuple(
-        Copy(
-            _index(tensor, c.tensor, source), _index(tier, c.source, source), _index(tier, c.target, source),
-            c.start, c.done,
-        )
-        for c in file.copies
-    )  # fmt: skip
+    residencies: list[Residency] = []
+    for i, r in enumerate(file.residencies):
+        with _at(f"{source}: residencies[{i}]"):
+            residencies.append(Residency(_index(tensor, r.tensor), _index(tier, r.tier), r.offset, r.start, r.stop))
+    copies: list[Copy] = []
+    for i, c in enumerate(file.copies):
+        with _at(f"{source}: copies[{i}]"):
+            ends = _index(tier, c.source), _index(tier, c.target)
+            copies.append(Copy(_index(tensor, c.tensor), *ends, c.start, c.done))
     choice = {c.name: index for index, c in enumerate(problem.choices)}
     taken: list[Taken] = []
-    for t in file.taken:
-        index = _index(choice, t.choice, source)
-        alternatives = {a.name: i for i, a in enumerate(problem.choices[index].alternatives)}
-        taken.append(Taken(index, _index(alternatives, t.alternative, source)))
-    if file.status not in Status.__members__:
-        raise InvalidInputError(f"{source}: status: '{file.status}' is none of {', '.join(Status.__members__)}")
+    for i, t in enumerate(file.taken):
+        with _at(f"{source}: taken[{i}]"):
+            index = _index(choice, t.choice)
+            alternatives = {a.name: i for i, a in enumerate(problem.choices[index].alternatives)}
+            taken.append(Taken(index, _index(alternatives, t.alternative)))
+    if file.status not in _FOUND:
+        raise InvalidInputError(f"{source}: status: '{_short(file.status)}' is none of {', '.join(_FOUND)}")
     return PlanFile(
         file.tierplan, file.model, file.hardware, file.planner, Status[file.status], file.cost_s, file.bound_s,
-        problem, Plan(residencies, copies, tuple(taken)),
+        problem, Plan(tuple(residencies), tuple(copies), tuple(taken)),
     )  # fmt: skip
 
 
@@ -176,8 +181,11 @@ def _validated(model: type[_M], value: object, source: str) -> _M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).removeprefix(".")
+        errors = error.errors()
+        misspelt = (e for e in errors if e["type"] == "extra_forbidden")  # tells more than the key that lacks
+        first = next(misspelt, errors[0])
+        steps = (f"[{p}]" if isinstance(p, int) else f".{_short(p)}" for p in first["loc"])
+        path = "".join(steps).removeprefix(".")
         message = first["msg"]
         if first["type"] == "extra_forbidden":
             known = {key for row in _rows(_File) for key in _keys(row)}
@@ -207,12 +215,27 @@ def _keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _index(known: dict[str, int], name: str, source: str) -> int:
+def _index(known: dict[str, int], name: str) -> int:
     if name not in known:
         guess = nearest(name, known)
-        hint = f"; did you mean '{guess}'?" if guess else ""
-        raise InvalidInputError(f"{source}: '{name}' is not in the plan's own problem{hint}")
+        hint = f"; did you mean '{_short(guess)}'?" if guess else ""
+        raise InvalidInputError(f"'{_short(name)}' is not in the plan's own problem{hint}")
     return known[name]
+
+
+@contextmanager
+def _at(where: str) -> Generator[None]:
+    """Say in every error where in the file it was found."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from None
+
+
+def _short(text: str) -> str:
+    """A name from the file, on one line and no longer than a message can bear."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[: _LONGEST_SHOWN - 3]}..."
 
 
 def _lines(value: object, depth: int = 0) -> str:

@@ -1,5 +1,7 @@
 """The problem: what planners see of a program and a machine, in numpy arrays only."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -34,6 +36,7 @@ class Keep(IntEnum):
 
 NO_HOME = -1
 NO_LINK = -1
+_MOST_BYTES = 2**62  # sums of bytes stay below it, so that 64-bit integers cannot wrap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +143,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         _check_shapes(self)
+        _check_names(self)
         _check_values(self)
 
     @property
@@ -207,11 +211,32 @@ def _check_shapes(problem: Problem) -> None:
         raise InvalidInputError(f"problem '{problem.name}': access_start must rise from 0 to {n_accesses}")
 
 
+def _check_names(problem: Problem) -> None:
+    alternatives = [(f"alternative of choice '{c.name}'", [a.name for a in c.alternatives]) for c in problem.choices]
+    for what, names in (
+        ("tensor", problem.tensor_names),
+        ("tier", problem.tiers.names),
+        ("link", problem.links.names),
+        ("choice", [choice.name for choice in problem.choices]),
+        *alternatives,
+    ):
+        if len(set(names)) != len(names):
+            twice = Counter(names).most_common(1)[0][0]
+            raise InvalidInputError(f"problem '{problem.name}': two {what}s are named '{twice}'; plans go by name")
+
+
 def _check_values(problem: Problem) -> None:
     if not np.isfinite(problem.compute_s).all() or (problem.compute_s < 0).any():
         raise InvalidInputError(f"problem '{problem.name}': compute seconds must be finite and not negative")
     if (problem.size < 0).any() or (problem.access_read < 0).any() or (problem.access_write < 0).any():
         raise InvalidInputError(f"problem '{problem.name}': bytes cannot be negative")
+    streamed = problem.access_read.astype(np.float64).sum() + problem.access_write.astype(np.float64).sum()
+    if streamed + problem.size.astype(np.float64).sum() >= _MOST_BYTES:
+        raise InvalidInputError(f"problem '{problem.name}': absurdly many bytes; all together must stay below 2**62")
+    if not np.isin(problem.access_mode, list(Mode)).all() or not np.isin(problem.keep, list(Keep)).all():
+        raise InvalidInputError(f"problem '{problem.name}': access_mode and keep must be 0, 1 or 2")
+    if (problem.home[problem.keep == Keep.HOME] == NO_HOME).any():
+        raise InvalidInputError(f"problem '{problem.name}': a tensor that must reach its home again has none")
     tensors = problem.access_tensor
     if len(tensors) and not (tensors.min() >= 0 and tensors.max() < problem.n_tensors):
         raise InvalidInputError(f"problem '{problem.name}': an access names a tensor that does not exist")
@@ -221,11 +246,28 @@ def _check_values(problem: Problem) -> None:
     if len(np.unique(pairs)) != len(pairs):
         raise InvalidInputError(f"problem '{problem.name}': a step accesses a tensor twice; merge the two")
     for choice in problem.choices:
-        for alternative in choice.alternatives:
-            if len(alternative.reserved) != problem.n_tiers or min(alternative.reserved) < 0:
-                raise InvalidInputError(f"alternative '{alternative.name}': needs reserved bytes for each tier")
-            if any(not 0 <= effect.step < problem.n_steps for effect in alternative.effects):
-                raise InvalidInputError(f"alternative '{alternative.name}' names a step that does not exist")
+        _check_alternatives(problem, choice)
+
+
+def _check_alternatives(problem: Problem, choice: Choice) -> None:
+    n_tiers, n_links = problem.n_tiers, len(problem.links.names)
+    for alternative in choice.alternatives:
+        if len(alternative.reserved) != n_tiers or min(alternative.reserved) < 0:
+            raise InvalidInputError(f"alternative '{alternative.name}': needs reserved bytes for each tier")
+        if any(not 0 <= effect.step < problem.n_steps for effect in alternative.effects):
+            raise InvalidInputError(f"alternative '{alternative.name}' names a step that does not exist")
+        for effect in alternative.effects:
+            lengths = len(effect.tier_read), len(effect.tier_write), len(effect.link)
+            if any(n not in (0, wanted) for n, wanted in zip(lengths, (n_tiers, n_tiers, n_links), strict=True)):
+                raise InvalidInputError(
+                    f"alternative '{alternative.name}': an effect needs bytes for each tier and link"
+                )
+            if not math.isfinite(effect.compute_s) or any(
+                abs(b) > _MOST_BYTES for b in (*effect.tier_read, *effect.tier_write, *effect.link)
+            ):
+                raise InvalidInputError(
+                    f"alternative '{alternative.name}': an effect is not finite, or beyond 2**62 bytes"
+                )
 
 
 def _floats(values: Sequence[float | None]) -> Floats:

@@ -195,22 +195,22 @@ def _ints(values: list[int]) -> Ints:
     return np.array(values, dtype=np.int64)
 
 
-def problem_of(p: ProblemRow, source: str) -> Problem:
+def problem_of(p: ProblemRow) -> Problem:
     """The problem that rows describe.
 
-    Raises: InvalidInputError: an index names nothing, naming `source`.
+    Raises: InvalidInputError: an index names nothing, or the problem makes no sense.
     """
     n_tiers, n_links, n_tensors = len(p.tiers), len(p.links), len(p.tensors)
     for t in p.tiers:
         if max(t.read_link, t.write_link) >= n_links or t.usable > t.capacity:
-            raise InvalidInputError(f"{source}: problem.tiers: '{t.name}' names a link or more bytes than there are")
+            raise InvalidInputError(f"tiers: '{t.name}' names a link or more bytes than there are")
     if any(max(link.source, link.target) >= n_tiers for link in p.links):
-        raise InvalidInputError(f"{source}: problem.links: a link names a tier that does not exist")
+        raise InvalidInputError("links: a link names a tier that does not exist")
     if any(t.home >= n_tiers for t in p.tensors):
-        raise InvalidInputError(f"{source}: problem.tensors: a home names a tier that does not exist")
+        raise InvalidInputError("tensors: a home names a tier that does not exist")
     accesses = [a for step in p.steps for a in step.accesses]
     if any(a.tensor >= n_tensors for a in accesses):
-        raise InvalidInputError(f"{source}: problem.steps: an access names a tensor that does not exist")
+        raise InvalidInputError("steps: an access names a tensor that does not exist")
     return Problem(
         name=p.name,
         tiers=Tiers(

@@ -14,7 +14,7 @@ class Timeline:
     Shapes: S steps, C copies, K tiers, L links; one turn of a cyclic program in its steady state,
     seconds from the beginning of that turn.
     `begin_s[S]`, `end_s[S]`: when each step runs. `wait_s[S]`: how long the step before it had been over.
-    `waited_link[S]`: the link of the copy that it waited for longest, -1 if none.
+    `waited_copy[S]`, `waited_link[S]`: the copy of the plan that it waited for longest, and its link; -1 if none.
     `limit[S]`: what bounds the step's own time: `COMPUTE`, 1 + tier, or 1 + K + link.
     `copy_begin_s[C]`, `copy_end_s[C]`: when each copy was issued and done, the end possibly in the next turn.
     `read_tier[A]`: the tier that each access of the problem reads or writes.
@@ -29,6 +29,7 @@ class Timeline:
     end_s: Floats
     wait_s: Floats
     waited_link: Ints
+    waited_copy: Ints
     limit: Ints
     copy_begin_s: Floats
     copy_end_s: Floats

@@ -233,7 +233,9 @@ def run(
     start: Ints, wraps: Bools, link: Ints, source: Ints, target: Ints, size: Ints, cap: Floats, latency: Floats,
     channels: Ints, link_bandwidth: Floats, read_bandwidth: Floats, write_bandwidth: Floats,
 ) -> tuple[float, Floats, Floats, Ints, Floats, Floats]:  # fmt: skip
-    """Run one turn after another until it repeats: begin and wait of each step, begin and end of each copy.
+    """Run one turn after another until it repeats.
+
+    Duration, begin of each step, wait and awaited copy of each step and the end, begin and end of each copy.
 
     Copies are in order of issue. `wait_for[wait_at[t] : wait_at[t+1]]` are the copies that step t, or the
     end (t = S), needs. A copy that `wraps` is needed in the turn after the one that issues it.
@@ -263,14 +265,15 @@ def run(
             _fill(tier_free, 1.0)
             _fill(link_free, 1.0)
             while _any_under_way(wait_for, wait_at[t], wait_at[t + 1], active, n_active):
-                clock, n_active, last = _advance(
+                clock, n_active = _advance(
                     clock, np.inf, active, n_active, left, delay, copy_end, tier_free, link_free,
                     link, source, target, cap, channels, link_bandwidth, read_bandwidth, write_bandwidth,
                 )  # fmt: skip
-                for w in range(wait_at[t], wait_at[t + 1]):
-                    if wait_for[w] == last:
-                        waited[t] = link[last]
             wait[t] = clock - over
+            if clock > over:
+                for w in range(wait_at[t], wait_at[t + 1]):
+                    if waited[t] < 0 or copy_end[wait_for[w]] > copy_end[waited[t]]:
+                        waited[t] = wait_for[w]
             if t == n_steps:
                 break
             begin[t] = clock
@@ -286,7 +289,7 @@ def run(
                     tier_free[k] = _free(tier_s[t, k], own[t])
                 for j in range(len(link_free)):
                     link_free[j] = _free(link_s[t, j], own[t])
-                clock, n_active, _last = _advance(
+                clock, n_active = _advance(
                     clock, until, active, n_active, left, delay, copy_end, tier_free, link_free,
                     link, source, target, cap, channels, link_bandwidth, read_bandwidth, write_bandwidth,
                 )  # fmt: skip
@@ -326,7 +329,7 @@ def _advance(
     clock, until, active, n_active, left, delay, copy_end, tier_free, link_free,
     link, source, target, cap, channels, link_bandwidth, read_bandwidth, write_bandwidth,
 ):  # fmt: skip
-    """Let copies run until the next one changes its state, or `until`; the copy that ended last, or -1."""
+    """Let copies run until the next one changes its state, or `until`; the clock then, and how many are active."""
     running = np.zeros(len(link_free), np.int64)
     rate = np.zeros(n_active)
     tiers = tier_free.copy()
@@ -355,7 +358,7 @@ def _advance(
                 tiers[d] = max(0.0, tiers[d] - reach / write_bandwidth[d])
             span = min(span, left[c] / reach if reach > 0.0 else 0.0)
     clock = until if clock + span >= until else clock + span
-    last, kept = -1, 0
+    kept = 0
     for i in range(n_active):
         c = active[i]
         ended = False
@@ -369,8 +372,7 @@ def _advance(
                 ended = left[c] == 0.0
         if ended:
             copy_end[c] = clock
-            last = c
         else:
             active[kept] = c
             kept += 1
-    return clock, kept, last
+    return clock, kept

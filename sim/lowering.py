@@ -77,10 +77,18 @@ def _with_margins(graph: Graph, machine: Machine) -> Graph:
     """
     if all(tier.direct for tier in machine.tiers):
         return graph
-    begin = () if graph.cyclic else (Op("begin", "margin", (), ()),)
-    end = (Op("end", "margin", (), ()),)
+    taken = {op.name for op in graph.ops}
+    first, last = (_unused(name, taken) for name in ("begin", "end"))
+    begin = () if graph.cyclic else (Op(first, "margin", (), ()),)
+    end = (Op(last, "margin", (), ()),)
     loops = tuple(replace(loop, start=loop.start + len(begin), stop=loop.stop + len(begin)) for loop in graph.loops)
     return replace(graph, ops=(*begin, *graph.ops, *end), loops=loops)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "'"
+    return name
 
 
 @dataclass(slots=True)

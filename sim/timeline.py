@@ -36,6 +36,8 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
         copies["size"], cap, latency,
         links.channels, links.bandwidth, tiers.read_bandwidth, tiers.write_bandwidth,
     )  # fmt: skip
+    waited_link = np.append(copies["link"], -1)[waited]
+    waited_copy = np.append(np.array(order, dtype=np.int64), -1)[waited]
     place = np.argsort(np.array(order, dtype=np.int64))
     streamed = tier_read.sum(axis=0), tier_write.sum(axis=0)
     link_bytes = link.sum(axis=0)
@@ -44,11 +46,12 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
     return Timeline(
         time_s=float(duration),
         tail_wait_s=float(wait[-1]),
-        tail_link=int(waited[-1]),
+        tail_link=int(waited_link[-1]),
         begin_s=begin,
         end_s=begin + own,
         wait_s=wait[:-1],
-        waited_link=waited[:-1],
+        waited_link=waited_link[:-1],
+        waited_copy=waited_copy[:-1],
         limit=limit,
         copy_begin_s=copy_begin[place],
         copy_end_s=copy_end[place],

@@ -132,9 +132,10 @@ def _step_loads(problem: Problem, plan: Plan):
             for effect in problem.choices[taken.choice].alternatives[taken.alternative].effects:
                 if effect.step == t:
                     compute += effect.compute_s
-                    read = [b + e for b, e in zip(read, effect.tier_read, strict=True)]
-                    write = [b + e for b, e in zip(write, effect.tier_write, strict=True)]
-                    cross = [b + e for b, e in zip(cross, effect.link, strict=True)]
+                    parts = ((read, effect.tier_read), (write, effect.tier_write), (cross, effect.link))
+                    for total, added in parts:
+                        for place, n_bytes in enumerate(added):  # none at all mean none anywhere
+                            total[place] += n_bytes
         busy = {
             ("tier", k): read[k] / tiers.read_bandwidth[k] + write[k] / tiers.write_bandwidth[k]
             for k in range(problem.n_tiers)

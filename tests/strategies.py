@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import strategies as st
+
 from tierplan.ir.machine import Link, Machine, Tier, Unit
 from tierplan.ir.plan import Copy, Plan, Residency, Taken
 from tierplan.ir.problem import (
     NO_HOME,
+    NO_LINK,
     Alternative,
     Choice,
     Effect,
@@ -26,7 +28,7 @@ _RATES = (1e9, 2.5e9, 7e9, 3e10)
 @st.composite
 def machines(draw: st.DrawFn, *, max_tiers: int = 4, capacity: int = 10**9) -> Machine:
     """Up to four tiers in a row, linked both ways to their neighbours and at random beyond."""
-    n = draw(st.integers(1, max_tiers))
+    n = draw(st.sampled_from([*range(1, max_tiers + 1), *range(2, max_tiers + 1)]))
     pairs = [(i, j) for i in range(n) for j in range(n) if abs(i - j) == 1 or (i != j and draw(st.booleans()))]
     links = [
         Link(
@@ -71,7 +73,7 @@ def problems(
     machine = machine or draw(machines())
     n_steps = draw(st.integers(1, max_steps))
     n_tensors = draw(st.integers(1, max_tensors))
-    cyclic = draw(st.booleans()) if cyclic is None else cyclic
+    cyclic = draw(st.sampled_from((False, True, True))) if cyclic is None else cyclic
     home_tier = machine.tier_index(machine.home)
     accesses: list[list[tuple[int, int, int, int]]] = [[] for _ in range(n_steps)]
     home, keep, sizes = [], [], []
@@ -96,7 +98,9 @@ def problems(
     columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     compute = [draw(st.sampled_from((0.0, 1e-6, 1e-4, 3e-4))) for _ in range(n_steps)]
     n_tiers, n_links = len(machine.tiers), len(machine.links)
-    choices = draw(st.lists(_choices(n_steps, n_tiers, n_links), max_size=2)) if with_choices else []
+    choices = []
+    if with_choices:
+        choices = [draw(_choices(f"choice{i}", n_steps, n_tiers, n_links)) for i in range(draw(st.integers(0, 2)))]
     return Problem(
         name="drawn",
         tiers=tiers_of(machine),
@@ -120,7 +124,7 @@ def problems(
 
 
 @st.composite
-def _choices(draw: st.DrawFn, n_steps: int, n_tiers: int, n_links: int) -> Choice:
+def _choices(draw: st.DrawFn, name: str, n_steps: int, n_tiers: int, n_links: int) -> Choice:
     alternatives = []
     for i in range(draw(st.integers(1, 3))):
         bytes_per_tier = st.tuples(*[st.integers(0, 100_000)] * n_tiers)
@@ -134,7 +138,7 @@ def _choices(draw: st.DrawFn, n_steps: int, n_tiers: int, n_links: int) -> Choic
             )
         )  # fmt: skip
         alternatives.append(Alternative(f"a{i}", draw(bytes_per_tier), tuple(effects)))
-    return Choice("choice", tuple(alternatives))
+    return Choice(name, tuple(alternatives))
 
 
 @st.composite
@@ -168,36 +172,96 @@ def legal_plans(draw: st.DrawFn, problem: Problem) -> Plan | None:
 
 @st.composite
 def _stories(draw: st.DrawFn, problem: Problem, tensor: int) -> tuple[list[Residency], list[Copy]] | None:
-    """Where one tensor lies: a base tier for its whole life, and up to three detours by copies."""
-    n, tiers = problem.n_steps, list(range(problem.n_tiers))
-    exists = problem.home[tensor] != NO_HOME
+    """Where one tensor lies: a base tier for its whole life, and up to three detours by copies.
+
+    A detour is proposed where it can be legal (over a link, between two writes, round the end of a turn
+    in a cyclic program), and kept if the rules allow it; so most draws have copies, and many wrap.
+    """
+    n = problem.n_steps
+    exists = bool(problem.home[tensor] != NO_HOME)
     steps = problem.access_step[problem.access_tensor == tensor]
     first = 0 if exists else int(steps.min())
-    base_tier = int(problem.home[tensor]) if exists and not problem.cyclic else draw(st.sampled_from(tiers))
+    direct = [k for k in range(problem.n_tiers) if problem.tiers.direct[k]]
+    base_tier = int(problem.home[tensor])
+    if not exists or problem.cyclic:
+        base_tier = draw(st.sampled_from([*direct, *range(problem.n_tiers)]))
     base = [Residency(tensor, base_tier, 0, first, n)]
     best: tuple[list[Residency], list[Copy]] | None = (base, []) if _holds(problem, base, []) else None
-    others = [k for k in tiers if k != base_tier]
     lies, moves = list(base), list[Copy]()
-    for serial in range(draw(st.integers(0, 3)) if others else 0):
-        tier = draw(st.sampled_from(others))
-        start = draw(st.integers(0, n - 1))
-        length = draw(st.integers(1, n))
-        done = start + length if problem.cyclic else min(n, start + length)
-        stop = draw(st.integers(done, done + n)) if problem.cyclic else draw(st.integers(done, n))
-        new = [Residency(tensor, tier, serial + 1, start, min(stop, n))]
-        if stop > n:
-            new.append(Residency(tensor, tier, serial + 1, 0, min(stop - n, n)))
-        back = []
-        if draw(st.booleans()):
-            again = draw(st.integers(0, n - 1))
-            back = [Copy(tensor, tier, base_tier, again, again + draw(st.integers(1, n)))]
-        for attempt in (back, []):
-            candidate = ([*lies, *new], [*moves, Copy(tensor, base_tier, tier, start, done), *attempt])
-            if _holds(problem, *candidate):
+    for serial in range(1, 1 + draw(st.sampled_from((2, 1, 3, 0)))):
+        source = draw(st.sampled_from([base_tier, *(r.tier for r in lies)]))
+        targets = [k for k in range(problem.n_tiers) if k != base_tier and _linked(problem, source, k)]
+        if not targets:
+            continue
+        new, move = draw(_detours(problem, tensor, source, draw(st.sampled_from(targets)), serial, first))
+        again = [] if move is None else draw(_returns(problem, tensor, move, new, base_tier))
+        for attempt in (*([copy] for copy in again), []):
+            candidate = ([*lies, *new], [*moves, *([move] if move else []), *attempt])
+            if move is not None and _holds(problem, *candidate):
                 lies, moves = candidate
                 best = candidate
                 break
     return best
+
+
+def _linked(problem: Problem, source: int, target: int) -> bool:
+    return source != target and problem.links.between(source, target) != NO_LINK
+
+
+def _written_at(problem: Problem, tensor: int) -> list[int]:
+    of_tensor = (problem.access_tensor == tensor) & (problem.access_mode != Mode.READ)
+    return problem.access_step[of_tensor].tolist()
+
+
+def _quiet(problem: Problem, tensor: int, start: int) -> int:
+    """How many steps from `start` on do not write the tensor; at most a turn, or to the end of a single run."""
+    n, writes = problem.n_steps, _written_at(problem, tensor)
+    most = n if problem.cyclic and problem.home[tensor] != NO_HOME else n - start
+    return next((d for d in range(most) if (start + d) % n in writes), most)
+
+
+@st.composite
+def _detours(
+    draw: st.DrawFn, problem: Problem, tensor: int, source: int, target: int, serial: int, first: int
+) -> tuple[list[Residency], Copy | None]:
+    """A copy from `source` to `target` between two writes, and the residency that it begins."""
+    n = problem.n_steps
+    wraps = problem.cyclic and problem.home[tensor] != NO_HOME
+    room = [(t, _quiet(problem, tensor, t)) for t in range(first, n)]
+    usable = [(t, most) for t, most in room if most > 0]
+    around = [(t, most) for t, most in usable if wraps and t + most > n]
+    if not usable:
+        return [], None
+    if around and draw(st.integers(0, 3)) > 0:
+        start, most = draw(st.sampled_from(around))
+        done = start + draw(st.integers(n - start + 1, most))
+    else:
+        start, most = draw(st.sampled_from(usable))
+        done = start + draw(st.integers(1, most))
+    furthest = max(done, start + n if wraps else n)
+    stop = draw(st.sampled_from((min(max(done, start + most), furthest), done, furthest, furthest)))
+    new = [Residency(tensor, target, serial, start, min(stop, n))]
+    if stop > n and stop - n <= start:
+        new.append(Residency(tensor, target, serial, 0, stop - n))
+    return new, Copy(tensor, source, target, start, done)
+
+
+@st.composite
+def _returns(
+    draw: st.DrawFn, problem: Problem, tensor: int, move: Copy, new: Sequence[Residency], base_tier: int
+) -> list[Copy]:
+    """Copies into a residency that is there already, after a write made it stale: back, or once more."""
+    n = problem.n_steps
+    stop = new[-1].stop + (n if len(new) > 1 else 0)
+    writes = [t + turn for turn in (0, n) for t in _written_at(problem, tensor) if move.done <= t + turn < stop]
+    if not writes or stop <= writes[-1] + 1:
+        return []
+    start = writes[-1] + 1
+    done = draw(st.integers(start + 1, stop)) if stop > start else start + 1
+    if start >= n:
+        start, done = start - n, done - n
+    pairs = ((move.target, base_tier), (move.source, move.target))
+    return [Copy(tensor, *ends, start, done) for ends in pairs if _linked(problem, *ends)]
 
 
 def _holds(problem: Problem, residencies: Sequence[Residency], copies: Sequence[Copy]) -> bool:

@@ -34,15 +34,18 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Plan MODEL with several planners, each with the whole budget, and compare predicted times and bounds."""
+    from tierplan.ir.errors import InvalidInputError
     from tierplan.ir.outcome import Outcome
     from tierplan.ir.units import read_seconds
     from tierplan.pipeline import lower, plan
     from tierplan.planner.contract import Budget
-    from tierplan.planner.registry import find_planner
+    from tierplan.planner.registry import find_planner, planner_names
     from tierplan.programs import Shaping, read_program
     from tierplan.terminal import console, print_json, progress
 
     names = [name.strip() for name in planners.split(",") if name.strip()]
+    if not names:
+        raise InvalidInputError(f"--planners names none; write like --planners {','.join(planner_names())}")
     for name in names:
         find_planner(name)
     limit = Budget(seconds=read_seconds(budget), seed=seed)
