@@ -1,8 +1,17 @@
 # pyright: basic
 """Compiled loops of offset allocation: neighbours, the canonical search, best fit, and a check."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile on the first call, without the interpreter's lock, and keep the machine code on disk."""
+    return njit(cache=True, nogil=True)(function)
+
 
 INF = np.int64(2**62)
 
@@ -13,12 +22,12 @@ A, B, LAST, BLOCK, LIMIT, MOVES, LOWS, PENDING, ARENA, HASH, HATLESS, OWNER, KEY
 N_COLUMNS = 13
 
 # Switches of the search, bits of `rules`.
-CANONICAL, INFERENCE, DOMINANCE, FLOOR, DECOMPOSITION, HATLESS_RULE, BLOCKED, SYMMETRY, NOGOODS, FULL, STAIRS = (
-    1 << k for k in range(11)
+CANONICAL, INFERENCE, DOMINANCE, FLOOR, DECOMPOSITION, HATLESS_RULE, BLOCKED, SYMMETRY, NOGOODS = (
+    1 << k for k in range(9)
 )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def pairs_per_block(first, start, stop, order, owner, n):
     """Number of (piece, piece) meetings of each block with others, pieces sorted by start in `order`."""
     count = np.zeros(n, np.int64)
@@ -35,7 +44,7 @@ def pairs_per_block(first, start, stop, order, owner, n):
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def neighbours(start, stop, low, high, order, owner, count):
     """Rows of meeting blocks and how far above the row's block each must lie if it lies above it."""
     n = len(count)
@@ -87,7 +96,7 @@ def neighbours(start, stop, low, high, order, owner, count):
     return ptr, other[:fill].copy(), above[:fill].copy(), back[:fill].copy()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def blocks_at(begin, end, owner, n_sections):
     """Rows of pieces held at each section."""
     ptr = np.zeros(n_sections + 1, np.int64)
@@ -123,7 +132,7 @@ def _aligned(offset, align):
     return offset
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _undo(shape, state, frames, low_mark, move_mark, moves_top, lows_top):
     """Take back recorded changes down to the marks."""
     for x in range(lows_top - 1, low_mark - 1, -1):
@@ -134,7 +143,7 @@ def _undo(shape, state, frames, low_mark, move_mark, moves_top, lows_top):
         state.key[j] = state.minimum[j] * len(state.key) + state.rank[j]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _lift(shape, state, i):
     """Take block `i` off its place: its sections get their load back."""
     state.placed[i] = 0
@@ -147,7 +156,7 @@ def _lift(shape, state, i):
         state.cuts[s] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _refresh_low(shape, state, s, lows_top):
     """Recompute the lowest legal offset of the unplaced blocks held at section `s`."""
     lowest = INF
@@ -163,7 +172,7 @@ def _refresh_low(shape, state, s, lows_top):
     return lows_top
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _place(shape, state, i, capacity, moves_top, lows_top, rules):
     """Put block `i` at its lowest legal offset. Returns (legal, changes, lowered sections, blocks above)."""
     o = state.minimum[i]
@@ -212,7 +221,7 @@ def _place(shape, state, i, capacity, moves_top, lows_top, rules):
     return legal, moves_top, lows_top, n_above
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _blocked_fit(shape, state, a, b, key, o, capacity):
     """Whether the blocks that were passed over can still be lifted by a later one, and the load then fits.
 
@@ -257,7 +266,42 @@ def _blocked_fit(shape, state, a, b, key, o, capacity):
     return fits
 
 
-@njit(cache=True, nogil=True)
+@compiled
+def restart(shape, state, frames, arena, rank):
+    """Begin a search anew with the tie-breaking order `rank`."""
+    n, m = len(state.key), len(state.total)
+    for j in range(n):
+        state.rank[j] = rank[j]
+        state.minimum[j] = max(shape.fixed[j], 0)
+        state.key[j] = state.minimum[j] * n + rank[j]
+        state.placed[j] = 0
+    for s in range(m):
+        state.total[s] = shape.load[s]
+        state.cuts[s] = 0
+        state.dirty[s] = 0
+        lowest = INF
+        for x in range(shape.row[s], shape.row[s + 1]):
+            lowest = min(lowest, state.minimum[shape.held[x]])
+        state.low[s] = lowest
+    for j in range(n):
+        for s in range(shape.left[j], shape.right[j] - 1):
+            state.cuts[s] += 1
+    pending, top, end = -1, 0, m
+    for s in range(m - 1, -1, -1):
+        if s == 0 or state.cuts[s - 1] == 0:
+            arena[top, 0], arena[top, 1], arena[top, 2] = s, end, -1
+            arena[top, 3], arena[top, 4] = pending, -1
+            pending = top
+            top += 1
+            end = s
+    frame = frames[0]
+    frame[A], frame[B], frame[OWNER] = arena[pending, 0], arena[pending, 1], -1
+    frame[PENDING], frame[LAST], frame[KEY], frame[HATLESS] = arena[pending, 3], -1, -1, 0
+    cursor = state.cursor
+    cursor[0], cursor[1], cursor[2], cursor[3], cursor[4], cursor[5] = 0, 0, 0, top, 1, 0
+
+
+@compiled
 def search(shape, state, frames, arena, table, capacity, n_more, rules):
     """Continue the canonical search by at most `n_more` placements.
 
@@ -277,7 +321,7 @@ def search(shape, state, frames, arena, table, capacity, n_more, rules):
             entering = False
             key = frame[KEY]
             under = INF
-            mark = np.uint64(0)
+            mark = _mix(n, capacity)
             for j in range(lo, hi):
                 if state.placed[j] == 0:
                     under = min(under, state.minimum[j] + shape.height[j])
@@ -393,3 +437,255 @@ def search(shape, state, frames, arena, table, capacity, n_more, rules):
         frame[KEY] = frame[LAST]
         frame[HATLESS] = 0
         entering = True
+
+
+@compiled
+def best_fit(order, start, stop, size, align, fixed, hint, edges, first_fit):
+    """Place blocks one by one into the smallest gap that holds them (or the lowest), else on top.
+
+    `edges[k]` is the first step of time bucket k; each bucket keeps what was placed in it, sorted by offset, so
+    that a block only looks at the buckets that it touches. A free `hint` is taken before any gap.
+    """
+    n, m = len(order), len(edges)
+    from_ = np.searchsorted(edges, start, side="right") - 1
+    to = np.searchsorted(edges, stop, side="left")
+    row = np.zeros(m + 1, np.int64)
+    for i in range(n):
+        for k in range(from_[i], to[i]):
+            row[k + 1] += 1
+    for k in range(m):
+        row[k + 1] += row[k]
+    fill = row[:-1].copy()
+    lows, tops = np.empty(row[m], np.int64), np.empty(row[m], np.int64)
+    starts, stops = np.empty(row[m], np.int64), np.empty(row[m], np.int64)
+    offset = np.empty(n, np.int64)
+    at = np.empty(m, np.int64)
+    for x in range(n):
+        i = order[x]
+        a, b, z = start[i], stop[i], size[i]
+        lo, hi = from_[i], to[i]
+        place = fixed[i]
+        if place < 0:
+            current, smallest = np.int64(0), INF + 1
+            wish = hint[i]
+            for k in range(lo, hi):
+                at[k] = row[k]
+            while True:
+                # The lowest placed block not yet seen that lives together with block i.
+                y = -1
+                if hi - lo == 1:
+                    e = at[lo]
+                    while e < fill[lo] and (starts[e] >= b or stops[e] <= a or tops[e] <= current):
+                        e += 1
+                    at[lo] = e
+                    if e < fill[lo]:
+                        y = e
+                else:
+                    lowest = INF
+                    for k in range(lo, hi):
+                        e = at[k]
+                        while e < fill[k] and (starts[e] >= b or stops[e] <= a or tops[e] <= current):
+                            e += 1
+                        at[k] = e
+                        if e < fill[k] and lows[e] < lowest:
+                            lowest = lows[e]
+                            y = e
+                begin = _aligned(current, align[i])
+                end = INF if y < 0 else lows[y]
+                if end - begin >= z:
+                    if begin <= wish and wish + z <= end and wish % align[i] == 0:
+                        place = wish
+                        break
+                    if end - current < smallest and not (first_fit and place >= 0):
+                        smallest = end - current
+                        place = begin
+                    if first_fit and wish < 0:
+                        break
+                if y < 0:
+                    break
+                current = max(current, tops[y])
+        offset[i] = place
+        for k in range(lo, hi):
+            e = fill[k]
+            while e > row[k] and lows[e - 1] > place:
+                lows[e], tops[e] = lows[e - 1], tops[e - 1]
+                starts[e], stops[e] = starts[e - 1], stops[e - 1]
+                e -= 1
+            lows[e], tops[e], starts[e], stops[e] = place, place + z, a, b
+            fill[k] += 1
+    return offset
+
+
+@compiled
+def best_fit_pieces(order, first, start, stop, low, high, align, fixed, hint, first_fit):
+    """`best_fit` for blocks of several pieces: gather the forbidden offsets of each block and sort them."""
+    n = len(order)
+    offset = np.full(n, -1, np.int64)
+    begin, end = np.empty(len(start), np.int64), np.empty(len(start), np.int64)
+    for x in range(n):
+        i = order[x]
+        if fixed[i] >= 0:
+            offset[i] = fixed[i]
+            continue
+        count = 0
+        if len(begin) < (first[i + 1] - first[i]) * len(start):
+            begin = np.empty((first[i + 1] - first[i]) * len(start), np.int64)
+            end = np.empty(len(begin), np.int64)
+        for y in range(x):
+            j = order[y]
+            for p in range(first[i], first[i + 1]):
+                for q in range(first[j], first[j + 1]):
+                    if start[p] < stop[q] and start[q] < stop[p]:
+                        begin[count] = offset[j] + low[q] - high[p]
+                        end[count] = offset[j] + high[q] - low[p]
+                        count += 1
+        rows = np.argsort(begin[:count])
+        current, smallest, place = np.int64(0), INF + 1, np.int64(-1)
+        for y in range(count + 1):
+            spot = _aligned(current, align[i])
+            until = INF if y == count else begin[rows[y]]
+            if until >= spot:
+                if spot <= hint[i] <= until and hint[i] % align[i] == 0:
+                    place = hint[i]
+                    break
+                if until - current < smallest and not (first_fit and place >= 0):
+                    smallest = until - current
+                    place = spot
+            if y < count:
+                current = max(current, end[rows[y]])
+        offset[i] = place
+    return offset
+
+
+@compiled
+def strips(by_class, start, stop, n_classes, classes):
+    """Colour the lifespans of each class with as few colours as possible. Returns (colour, colours per class).
+
+    `by_class` lists the blocks of class 0 by start, then those of class 1, and so on.
+    """
+    n = len(by_class)
+    colour = np.empty(n, np.int64)
+    n_colours = np.zeros(n_classes, np.int64)
+    # A binary heap of (stop, colour) of the class at hand.
+    ends, owners = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
+    held, current = 0, -1
+    for x in range(n):
+        i = by_class[x]
+        if classes[i] != current:
+            current, held = classes[i], 0
+        if held and ends[0] <= start[i]:
+            c = owners[0]
+            # Replace the root: sift down.
+            y = 0
+            while True:
+                child = 2 * y + 1
+                if child >= held:
+                    break
+                if child + 1 < held and ends[child + 1] < ends[child]:
+                    child += 1
+                if ends[child] >= stop[i]:
+                    break
+                ends[y], owners[y] = ends[child], owners[child]
+                y = child
+            ends[y], owners[y] = stop[i], c
+        else:
+            c = n_colours[current]
+            n_colours[current] += 1
+            y = held
+            held += 1
+            while y > 0 and ends[(y - 1) // 2] > stop[i]:
+                ends[y], owners[y] = ends[(y - 1) // 2], owners[(y - 1) // 2]
+                y = (y - 1) // 2
+            ends[y], owners[y] = stop[i], c
+        colour[i] = c
+    return colour, n_colours
+
+
+@compiled
+def first_overlap(events, opens, low, high, n_slots):
+    """The first event at which bytes are taken twice, or -1: a sweep over time with a tree over addresses.
+
+    `events` lists pieces, closings before openings at equal steps; `low`, `high` are slots of the tree.
+    """
+    leaves = 1
+    while leaves < n_slots:
+        leaves *= 2
+    most, lazy = np.zeros(2 * leaves, np.int32), np.zeros(2 * leaves, np.int32)
+    for x in range(len(events)):
+        p = events[x]
+        change = np.int32(1) if opens[x] else np.int32(-1)
+        lo, hi = low[p] + leaves, high[p] + leaves
+        first, last = lo, hi - 1
+        while lo < hi:
+            if lo & 1:
+                most[lo] += change
+                lazy[lo] += change
+                lo += 1
+            if hi & 1:
+                hi -= 1
+                most[hi] += change
+                lazy[hi] += change
+            lo >>= 1
+            hi >>= 1
+        first >>= 1
+        last >>= 1
+        while first:
+            most[first] = max(most[2 * first], most[2 * first + 1]) + lazy[first]
+            if last != first:
+                most[last] = max(most[2 * last], most[2 * last + 1]) + lazy[last]
+            first >>= 1
+            last >>= 1
+        if most[1] > 1:
+            return x
+    return -1
+
+
+@compiled
+def drop(order, from_, to, height, align, n_times):
+    """Put each block, in `order`, on top of the highest one placed so far that meets it.
+
+    `from_[i]:to[i]` are the time slots of block i. A tree over time holds the tops.
+    """
+    leaves = 1
+    while leaves < n_times:
+        leaves *= 2
+    most, all_of = np.zeros(2 * leaves, np.int64), np.zeros(2 * leaves, np.int64)
+    offset = np.empty(len(order), np.int64)
+    for x in range(len(order)):
+        i = order[x]
+        lo, hi = from_[i] + leaves, to[i] + leaves
+        top = np.int64(0)
+        a, b = lo, hi - 1
+        while lo < hi:
+            if lo & 1:
+                top = max(top, most[lo])
+                lo += 1
+            if hi & 1:
+                hi -= 1
+                top = max(top, most[hi])
+            lo >>= 1
+            hi >>= 1
+        y, z = a, b
+        while y:
+            top = max(top, all_of[y], all_of[z])
+            y >>= 1
+            z >>= 1
+        place = _aligned(top, align[i])
+        offset[i] = place
+        top = place + height[i]
+        lo, hi = a, b + 1
+        while lo < hi:
+            if lo & 1:
+                most[lo], all_of[lo] = max(most[lo], top), max(all_of[lo], top)
+                lo += 1
+            if hi & 1:
+                hi -= 1
+                most[hi], all_of[hi] = max(most[hi], top), max(all_of[hi], top)
+            lo >>= 1
+            hi >>= 1
+        y, z = a, b
+        while y:
+            most[y], most[z] = max(most[y], top), max(most[z], top)
+            y >>= 1
+            z >>= 1
+    return offset

@@ -1,5 +1,6 @@
 """Buffers as the search sees them: blocks that take one offset each, made of pieces that hold bytes over time."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +68,10 @@ def _grouped(buffers: Buffers) -> Blocks:
         alias = int(buffers.alias[i])
         groups.setdefault(alias if alias >= 0 else -1 - i, []).append(i)
     pieces: list[list[tuple[int, int, int, int]]] = []
-    height, align, fixed, hint = [], [], [], []
+    height: list[int] = []
+    align: list[int] = []
+    fixed: list[int] = []
+    hint: list[int] = []
     for block, members in enumerate(groups.values()):
         of[members] = block
         runs = [run for i in members for run in held(buffers, i)]
@@ -83,7 +87,10 @@ def _grouped(buffers: Buffers) -> Blocks:
         np.array(fixed, np.int64),
         np.array(hint, np.int64),
         np.concatenate(([0], np.cumsum([len(run) for run in pieces]))).astype(np.int64),
-        *(np.ascontiguousarray(column) for column in table.T),
+        np.ascontiguousarray(table[:, 0]),
+        np.ascontiguousarray(table[:, 1]),
+        np.ascontiguousarray(table[:, 2]),
+        np.ascontiguousarray(table[:, 3]),
         of,
         1,
         bool(all(len(run) == 1 for run in pieces) and not table[:, 2].any()),
@@ -102,7 +109,7 @@ def _merged(runs: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, 
     """The hull of the bytes held at each step, as runs that do not overlap in time."""
     times = sorted({t for run in runs for t in run[:2]})
     merged: list[tuple[int, int, int, int]] = []
-    for start, stop in zip(times, times[1:], strict=False):
+    for start, stop in pairwise(times):
         live = [run for run in runs if run[0] <= start and stop <= run[1]]
         if not live:
             continue
@@ -127,12 +134,15 @@ def _in_units(b: Blocks) -> Blocks:
         unit = int(np.gcd.reduce(np.concatenate(([unit], b.high, b.low))))
     if b.fixed.max() > 0:
         unit = int(np.gcd(unit, np.gcd.reduce(b.fixed[b.fixed > 0])))
-    while len(coarse := b.align[unit % b.align != 0]) and unit % (finer := int(np.gcd.reduce(coarse))) + finer % unit:
-        unit = int(np.gcd(unit, finer))
+    while len(coarse := b.align[unit % b.align != 0]):
+        finer = int(np.gcd(unit, np.gcd.reduce(coarse)))
+        if finer == unit:
+            break
+        unit = finer
     if unit == 1:
         return b
     return b._replace(
-        height=-(-b.height // unit),
+        height=b.height // unit,
         align=np.where(unit % b.align == 0, 1, b.align // unit),
         fixed=np.where(b.fixed >= 0, b.fixed // unit, NONE),
         hint=np.where(b.hint >= 0, b.hint // unit, NONE),
@@ -147,8 +157,7 @@ class Sections(NamedTuple):
 
     A section is a step just before some piece ends and just after some piece has begun: the locally largest sets
     of pieces that live together, in order of time. Shapes: piece p lives in sections `begin[p]:end[p]`,
-    block b spans `left[b]:right[b]`, blocks are sorted so that `left` never falls: `first_in[s]` is the
-    first block whose span begins at section s or later; `blocks_at[ptr[s]:ptr[s + 1]]` are the blocks held at s.
+    block b spans `left[b]:right[b]`; `load[s]` is in units, `steps[s]` is the step of section s.
     """
 
     begin: Ints
@@ -188,19 +197,35 @@ def by_time(b: Blocks) -> tuple[Blocks, NDArray[np.intp]]:
     order = np.argsort(first_step, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    counts = np.diff(b.first)[order]
-    first = np.concatenate(([0], np.cumsum(counts)))
-    pieces = order if b.plain else np.concatenate([np.arange(b.first[i], b.first[i + 1]) for i in order])
-    moved = b._replace(
-        height=b.height[order],
-        align=b.align[order],
-        fixed=b.fixed[order],
-        hint=b.hint[order],
-        first=first,
+    moved = take(b, order)._replace(of=rank[b.of])
+    return moved, order
+
+
+def take(b: Blocks, index: NDArray[np.intp]) -> Blocks:
+    """The blocks `index` of `b` on their own; the buffers of others are forgotten."""
+    counts = np.diff(b.first)[index]
+    pieces: NDArray[np.intp] = index
+    if not b.plain:
+        pieces = np.concatenate([np.arange(int(b.first[i]), int(b.first[i + 1])) for i in index])
+    return b._replace(
+        height=b.height[index],
+        align=b.align[index],
+        fixed=b.fixed[index],
+        hint=b.hint[index],
+        first=np.concatenate(([0], np.cumsum(counts))),
         start=b.start[pieces],
         stop=b.stop[pieces],
         low=b.low[pieces],
         high=b.high[pieces],
-        of=rank[b.of],
+        of=np.arange(len(index)),
     )
-    return moved, order
+
+
+def parts_in_time(b: Blocks) -> list[NDArray[np.intp]]:
+    """The blocks of each stretch of steps at whose borders nothing is held. Assumes: `b` is sorted by time."""
+    if b.plain:
+        start, stop = b.start, b.stop
+    else:
+        start, stop = np.minimum.reduceat(b.start, b.first[:-1]), np.maximum.reduceat(b.stop, b.first[:-1])
+    cut = np.flatnonzero(start[1:] >= np.maximum.accumulate(stop)[:-1]) + 1
+    return np.split(np.arange(len(b.height)), cut)

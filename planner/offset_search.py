@@ -1,13 +1,57 @@
 """The exact search for offsets: canonical placements, bottom up, with everything that prunes them."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tierplan.ir.buffers import Ints
 from tierplan.planner import _kernels as kernels
+from tierplan.planner.offset_orders import Keys, keys_of
 from tierplan.planner.offset_problem import Blocks, sections_of
+
+MOST_PAIRS = 8_000_000
+"""Above this many meetings of blocks the search would need more than about half a gigabyte."""
+
+_MOST_CHANGES = 4_000_000
+
+
+class Rules(IntFlag):
+    """What prunes the search; none of these changes the answer.
+
+    CANONICAL: place blocks by rising (offset, order), so that no two sequences build the same allocation.
+    INFERENCE: in each section the lowest free byte plus what is still to come must not pass the capacity.
+    DOMINANCE: never leave room under a block for a whole other one.
+    FLOOR: a section is used up to the lowest offset that its unplaced blocks may take.
+    DECOMPOSITION: parts that no unplaced block connects are solved one after another.
+    HATLESS: if a block with nothing above it led nowhere, its siblings lead nowhere.
+    BLOCKED: a block that was passed over must be lifted by a later one, and lies at least on top of it.
+    SYMMETRY: of interchangeable blocks the first is placed first.
+    NOGOODS: a set of unplaced blocks with these lowest offsets that has failed once fails again.
+    """
+
+    CANONICAL = kernels.CANONICAL
+    INFERENCE = kernels.INFERENCE
+    DOMINANCE = kernels.DOMINANCE
+    FLOOR = kernels.FLOOR
+    DECOMPOSITION = kernels.DECOMPOSITION
+    HATLESS = kernels.HATLESS_RULE
+    BLOCKED = kernels.BLOCKED
+    SYMMETRY = kernels.SYMMETRY
+    NOGOODS = kernels.NOGOODS
+
+
+ALL_RULES = Rules((1 << 9) - 1)
+
+
+class End(Enum):
+    """How a run of the search ended."""
+
+    SOLVED = kernels.SOLVED
+    EXHAUSTED = kernels.EXHAUSTED
+    PAUSED = kernels.PAUSED
 
 
 class Shape(NamedTuple):
@@ -35,7 +79,7 @@ class Shape(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a search changes and takes back."""
+    """What a search changes and takes back. Shapes: per block `[n]`, per section `[m]`, and the trails."""
 
     minimum: Ints
     key: Ints
@@ -56,64 +100,96 @@ class State(NamedTuple):
 def twins_of(b: Blocks) -> Ints:
     """The previous interchangeable block (same lifespan, height, alignment, and free to move), or -1."""
     twin = np.full(len(b.height), -1, np.int64)
-    last: dict[tuple[Any, ...], int] = {}
-    for i in np.flatnonzero(np.diff(b.first) == 1):
-        if b.fixed[i] >= 0:
-            continue
-        p = b.first[i]
-        kind = (b.start[p], b.stop[p], b.low[p], b.high[p], b.height[i], b.align[i])
-        twin[i] = last.get(kind, -1)
-        last[kind] = i
+    single = np.flatnonzero((np.diff(b.first) == 1) & (b.fixed < 0))
+    if len(single) < 2:
+        return twin
+    p = b.first[single]
+    kind = (b.align[single], b.height[single], b.high[p], b.low[p], b.stop[p], b.start[p])
+    order = np.lexsort(kind)
+    same = np.logical_and.reduce([column[order][1:] == column[order][:-1] for column in kind])
+    twin[single[order[1:][same]]] = single[order[:-1][same]]
     return twin
 
 
-def count_pairs(b: Blocks):
-    order = np.argsort(b.start, kind="stable")
-    return order, kernels.pairs_per_block(b.first, b.start, b.stop, order, b.owner, len(b.height))
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Blocks that must be searched together, sorted by time, with what the search precomputes.
+
+    `proves`: whether an exhausted search is a proof; it is not where a block holds less than its first bytes.
+    """
+
+    blocks: Blocks
+    shape: Shape
+    keys: Keys
+    proves: bool
+
+    @property
+    def load(self) -> int:
+        """The largest load of any section, in units."""
+        return int(self.shape.load.max())
 
 
-def shape_of(b: Blocks) -> Shape:
-    """Precompute the sections and neighbours of blocks that are sorted by time."""
+def pairs_in(b: Blocks) -> int:
+    """How many pieces meet in time, counted twice. Takes n log n."""
+    return int(2 * (np.searchsorted(np.sort(b.start), b.stop, "left").sum() - len(b.start) * (len(b.start) + 1) // 2))
+
+
+def part_of(b: Blocks) -> Part:
+    """Precompute the sections and neighbours of `b`. Assumes: `b` is sorted by time."""
     sections = sections_of(b)
-    owner = b.owner
-    order, count = count_pairs(b)
+    owner, n = b.owner, len(b.height)
+    order = np.argsort(b.start, kind="stable")
+    count = kernels.pairs_per_block(b.first, b.start, b.stop, order, owner, n)
     ptr, other, above, back = kernels.neighbours(b.start, b.stop, b.low, b.high, order, owner, count)
     row, held = kernels.blocks_at(sections.begin, sections.end, owner, len(sections.load))
     first_in = np.searchsorted(sections.left, np.arange(len(sections.load) + 1), "left")
-    return Shape(
-        b.first, b.low, b.high, sections.begin, sections.end, sections.left, sections.right,
-        ptr, other, above, back, row, held, first_in, b.height, b.align, b.fixed, twins_of(b), sections.load,
+    shape = Shape(
+        *(b.first, b.low, b.high, sections.begin, sections.end, sections.left, sections.right),
+        *(ptr, other, above, back, row, held, first_in),
+        *(b.height, b.align, b.fixed, twins_of(b), sections.load),
     )
+    return Part(b, shape, keys_of(b, sections, np.diff(ptr)), not b.low.any())
 
 
-def start_state(shape: Shape, rank: Ints) -> tuple[State, Ints, Ints]:
-    n, m = len(shape.height), len(shape.load)
-    minimum = np.maximum(shape.fixed, 0)
-    cuts = np.zeros(m + 1, np.int64)
-    np.add.at(cuts, shape.left, 1)
-    np.subtract.at(cuts, shape.right - 1, 1)
-    cuts = np.cumsum(cuts)[:m]
-    low = np.empty(m, np.int64)
-    for s in range(m):
-        low[s] = minimum[shape.held[shape.row[s]:shape.row[s + 1]]].min()
-    n_moves = len(shape.other) // 2 + n + 1
-    n_lows = min(n * m + m + 1, 20_000_000)
-    state = State(
-        minimum, minimum * n + rank, rank, np.zeros(n, np.int64), shape.load.copy(), low, cuts,
-        np.zeros(m, np.int64), np.zeros(n, np.int64), np.empty(n_moves, np.int64), np.empty(n_moves, np.int64),
-        np.empty(n_lows, np.int64), np.empty(n_lows, np.int64), np.zeros(8, np.int64),
-    )
-    frames = np.zeros((n + 1, kernels.N_COLUMNS), np.int64)
-    arena = np.zeros((3 * n + m + 8, 5), np.int64)
-    ends = [*np.flatnonzero(cuts[: m - 1] == 0), m - 1]
-    begin, pending, top = 0, -1, 0
-    for a, end in reversed(list(zip([0, *[e + 1 for e in ends[:-1]]], [e + 1 for e in ends], strict=True))):
-        arena[top] = (a, end, -1, pending, -1)
-        pending, top = top, top + 1
-    frames[0, kernels.A], frames[0, kernels.B] = arena[pending, :2]
-    frames[0, kernels.OWNER] = -1
-    frames[0, kernels.PENDING] = arena[pending, 3]
-    frames[0, kernels.LAST] = frames[0, kernels.KEY] = -1
-    state.cursor[3] = top
-    state.cursor[4] = 1
-    return state, frames, arena
+class Searcher:
+    """One search over a part that can be restarted, run for a while, and continued."""
+
+    def __init__(self, part: Part) -> None:
+        shape = part.shape
+        n, m = len(shape.height), len(shape.load)
+        changes, lows = len(shape.other) // 2 + n + 1, min(n * m + m + 1, _MOST_CHANGES + m)
+        per_block, per_section = (np.zeros(n, np.int64) for _ in range(5)), (np.zeros(m, np.int64) for _ in range(4))
+        minimum, key, rank, placed, raised = per_block
+        total, low, cuts, dirty = per_section
+        self._shape = shape
+        self._state = State(
+            *(minimum, key, rank, placed, total, low, cuts, dirty, raised),
+            *(np.empty(changes, np.int64), np.empty(changes, np.int64)),
+            *(np.empty(lows, np.int64), np.empty(lows, np.int64), np.zeros(8, np.int64)),
+        )
+        self._frames = np.zeros((n + 1, kernels.N_COLUMNS), np.int64)
+        self._arena = np.zeros((3 * n + m + 8, 5), np.int64)
+        self._failed = np.zeros(1 << min(18, 6 + n.bit_length()), np.uint64)
+
+    def restart(self, rank: Ints) -> None:
+        """Begin anew; `rank[n]` breaks ties, the smallest first."""
+        kernels.restart(self._shape, self._state, self._frames, self._arena, rank)
+
+    def run(self, capacity: int, n_nodes: int, rules: Rules = ALL_RULES) -> End:
+        """Search on within `capacity` units for at most `n_nodes` placements."""
+        return End(
+            kernels.search(
+                *(self._shape, self._state, self._frames, self._arena, self._failed),
+                *(capacity, n_nodes, int(rules)),
+            )
+        )
+
+    @property
+    def n_nodes(self) -> int:
+        """Placements since the last restart."""
+        return int(self._state.cursor[5])
+
+    @property
+    def offset(self) -> Ints:
+        """The offsets found, in units, after a run that ended SOLVED."""
+        return self._state.minimum.copy()
