@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from tierplan.ir.plan import Copy, Plan
 from tierplan.ir.problem import Mode, Problem
 

@@ -10,7 +10,7 @@ import strategies
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tierplan.ir.machine import Link, Machine
+from tierplan.ir.machine import Link, Machine, Tier
 from tierplan.ir.plan import Copy, Plan, Residency, Taken
 from tierplan.ir.problem import Alternative, Choice, Effect, Keep, Problem
 from tierplan.ir.timeline import Timeline
@@ -209,6 +209,21 @@ def test_a_second_channel_takes_what_the_first_leaves() -> None:
     # 6 B/s go to the first and 4 to the second; when the first is done, the second has 6.
     second = 100 / 6 + (100 - 4 * 100 / 6) / 6
     assert two_copies(replace(small.LINKS[0], channels=2), curve=slow_reads) == pytest.approx((100 / 6, second))
+
+
+def test_two_channels_share_the_bandwidth_of_their_link() -> None:
+    assert two_copies(replace(small.LINKS[0], channels=2, bandwidth=4.0)) == pytest.approx((25.0, 50.0))
+
+
+def test_copies_over_two_links_share_the_target() -> None:
+    third = Tier("hbm", 10_000, 10.0, 10.0)
+    links = (*small.LINKS, Link("side", "hbm", "sram", 10.0))
+    on = small.machine((replace(small.SRAM, write_bandwidth=10.0), small.DRAM, small.FLASH, third), links)
+    problem = small.problem(["", "read w, read v"], {"w": 100, "v": 100}, home=("w", "v"), on=on)
+    problem = replace(problem, home=np.array([1, 3]))
+    lying = (W_BELOW, W_ABOVE, Residency(1, 3, 0, 0, 2), Residency(1, 0, 100, 0, 2))
+    line = both(problem, Plan(lying, (Copy(0, 1, 0, 0, 1), Copy(1, 3, 0, 0, 1))))
+    assert line.copy_end_s == pytest.approx([10.0, 20.0])
 
 
 def test_a_tier_behind_a_link_streams_over_it_and_leaves_copies_the_rest() -> None:
