@@ -61,6 +61,13 @@ def check_folder(path: Path) -> None:
         raise InvalidInputError(f"cannot write '{path}': it is a folder")
 
 
+def _umask() -> int:
+    """The permissions that new files go without; reading it means setting it for a moment."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def write_whole(path: Path, text: str) -> None:
     """Replace a file with `text`, atomically.
 
@@ -73,7 +80,7 @@ def write_whole(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(draft, 0o644)
+        os.chmod(draft, 0o666 & ~_umask())
         os.replace(draft, path)
     except OSError as error:
         Path(draft).unlink(missing_ok=True)

@@ -102,6 +102,8 @@ def _add_effects(
             for into, added in ((tier_read, effect.tier_read), (tier_write, effect.tier_write), (link, effect.link)):
                 if added:
                     into[effect.step] += np.array(added)
+    for loads in (compute_s, tier_read, tier_write, link):
+        np.maximum(loads, 0, out=loads)
 
 
 def _copy_arrays(problem: Problem, copies: list[Copy]) -> dict[str, Ints]:

@@ -137,6 +137,8 @@ def _step_loads(problem: Problem, plan: Plan):
                     for total, added in parts:
                         for place, n_bytes in enumerate(added):  # none at all mean none anywhere
                             total[place] += n_bytes
+        compute = max(compute, 0.0)
+        read, write, cross = ([max(n_bytes, 0) for n_bytes in total] for total in (read, write, cross))
         busy = {
             ("tier", k): read[k] / tiers.read_bandwidth[k] + write[k] / tiers.write_bandwidth[k]
             for k in range(problem.n_tiers)

@@ -269,6 +269,14 @@ def test_what_a_choice_adds() -> None:
     assert line.end_s == pytest.approx([3.0, 3.0 + 5.0])  # dram is busy for 4 s, the link for 5
 
 
+def test_a_choice_takes_away_no_more_than_there_is() -> None:
+    effects = (Effect(0, -5.0), Effect(1, 0.0, tier_read=(0, -1000, 0), link=(-1000, 0, 0)))
+    choice = Choice("c", (Alternative("less", (0, 0, 0), effects),))
+    problem = small.problem(["", "read w"], {"w": 100}, home=("w",), compute_s=[1.0, 2.0], choices=[choice])
+    line = both(problem, Plan((W_BELOW,), (), (Taken(0, 0),)))
+    assert line.end_s == pytest.approx([0.0, 2.0])
+
+
 def test_energy_counts_compute_streams_and_copies() -> None:
     sram, dram = replace(small.SRAM, read_j=1.0, write_j=2.0), replace(small.DRAM, read_j=30.0, write_j=40.0)
     up = replace(small.LINKS[0], energy_j=500.0)
