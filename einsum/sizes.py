@@ -102,7 +102,7 @@ def partial(
                 f"{tensor} has {len(shapes[tensor])} ranks, the array given for it has {len(shape)}"
             )
         for n, (extent, size) in enumerate(zip(shapes[tensor], shape, strict=True)):
-            if len(extent.terms) == 1 and extent.terms[0] == Term(symbols=extent.symbols[:1]):
+            if extent.symbols and len(extent.terms) == 1 and extent.terms[0] == Term(symbols=extent.symbols[:1]):
                 learn(extent.symbols[0], size, f"dimension {n} of {tensor}")
     equations = list(_equations(cascade))
     while any(_deduce(left, right, known, learn) for left, right in equations):

@@ -22,8 +22,8 @@ _Counter: TypeAlias = "Callable[[Sequence[Source], Sequence[Value], Attributes],
 ELEMENTWISE = frozenset((
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
     "bessel_i1e", "cbrt", "ceil", "clamp", "clz", "complex", "conj", "convert_element_type", "cos", "cosh",
-    "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "igamma",
-    "igammac", "imag", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p", "logistic", "lt", "max", "min",
+    "digamma", "div", "eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "igamma",
+    "igammac", "imag", "integer_pow", "is_finite", "le", "le_to", "lgamma", "log", "log1p", "logistic", "lt", "lt_to", "max", "min",
     "mul", "ne", "neg", "nextafter", "not", "or", "polygamma", "population_count", "pow", "random_gamma", "real",
     "reduce_precision", "regularized_incomplete_beta", "rem", "round", "rsqrt", "select_n", "shift_left",
     "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "sub", "tan",
@@ -36,7 +36,8 @@ GENERATORS = frozenset(("broadcast_in_dim", "iota"))
 
 MOVEMENT = frozenset((
     "broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "dynamic_update_slice", "empty",
-    "empty2", "gather", "iota", "pad", "reshape", "rev", "scatter", "slice", "split", "tile", "transpose",
+    "empty2", "gather", "iota", "pad", "reshape", "rev", "scatter", "slice", "split", "stack", "tile", "transpose",
+    "unstack",
     "platform_index", "random_seed", "random_fold_in",
 ))  # fmt: skip
 """No arithmetic: only bytes. (Seeding and folding a key are a few scalar operations.)"""
@@ -134,7 +135,7 @@ def valid_taps(image: int, kernel: int, out: int, stride: int, low: int, image_s
 
 
 def _reduction(operands: Sequence[Source], results: Sequence[Value], attributes: Attributes) -> int:
-    return _elements(operands[0].shape) - _elements(results[0].shape)
+    return max(0, _elements(operands[0].shape) - _elements(results[0].shape))  # an empty axis takes none
 
 
 def _power(operands: Sequence[Source], results: Sequence[Value], attributes: Attributes) -> int:

@@ -36,7 +36,8 @@ def run_cascades(graph, values, backend="numpy"):
             turn_input(loop): np.asarray(turn) for loop, turn in turns.items() if turn_input(loop) in cascade.inputs
         }
         made = execute(cascade, inputs, backend=backend, operators=FUNCTIONS)
-        for access, name, (_, _, *views) in zip(op.writes, cascade.outputs, op.attributes["stores"], strict=True):
+        assert len(cascade.outputs) == max(len(op.writes), 1)
+        for access, name, (_, _, *views) in zip(op.writes, cascade.outputs, op.attributes["stores"], strict=False):
             value = np.asarray(made[name])
             if views:
                 _, loop, reverse = views[0]

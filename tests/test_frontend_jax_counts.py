@@ -167,3 +167,9 @@ def test_an_unknown_primitive_is_streamed_and_never_free():
     assert [op.kind for op in streamed] == ["eigh"]
     assert sum(access.bytes for access in streamed[0].reads) == 8 * 8 * 4
     assert sum(access.bytes for access in streamed[0].writes) > 0
+
+
+def test_a_reduction_over_an_empty_axis_takes_no_operation() -> None:
+    empty = jax.ShapeDtypeStruct((0, 4), jnp.float32)
+    graph = trace(lambda x: jnp.sum(x, axis=0), (empty,), name="empty")
+    assert sum(op.vector_ops for op in graph.ops) == 0
