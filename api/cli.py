@@ -12,6 +12,7 @@ from tierplan.commands.compare import compare
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
+from tierplan.commands.reproduce import reproduce
 from tierplan.commands.simulate import simulate
 from tierplan.commands.verify import verify
 from tierplan.ir.errors import InvalidPlanError, TierplanError
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, compare, simulate, verify, allocate, cascade, models, hardware):
+for _command in (plan, compare, simulate, verify, allocate, cascade, reproduce, models, hardware):
     app.command()(_command)
 
 

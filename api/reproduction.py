@@ -1,16 +1,21 @@
-"""A published number beside ours: the row that every reproduction prints."""
+"""Published numbers beside ours: the rows, sections and reports that every reproduction is made of."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from tierplan.ir.units import show_bytes, show_joules, show_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One quantity, as published and as computed here.
 
-    `paper` is None where nothing is published. `fitted` says that ours was adjusted to published numbers.
+    The end of `quantity` is its unit (`_s`, `_bytes`, `_j`), or it is a ratio. `paper` is None where nothing is
+    published. `fitted` says that ours was adjusted to published numbers.
     """
 
     id: str
@@ -30,7 +35,35 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """The row with its relative error, in base units."""
         row = asdict(self)
-        return {**{k: v for k, v in row.items() if k != "fitted"}, "rel_error": self.rel_error, "fitted": self.fitted}
+        fitted = row.pop("fitted")
+        return {**row, "rel_error": self.rel_error, "fitted": fitted}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows under one title; a detailed section is shown on demand. `ours` and `theirs` head the columns of numbers."""
+
+    title: str
+    rows: tuple[Row, ...]
+    detailed: bool = False
+    theirs: str = "paper"
+    ours: str = "ours"
+    difference: str = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A paper reproduced: sections, remarks, and a function that draws its figures into a folder."""
+
+    paper: str
+    sections: tuple[Section, ...]
+    remarks: tuple[str, ...]
+    plot: Callable[[Path], list[Path]] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """All rows of all sections, and the remarks."""
+        rows = [row.as_json() for section in self.sections for row in section.rows]
+        return {"paper": self.paper, "remarks": list(self.remarks), "rows": rows}
 
 
 def show_error(row: Row) -> str:
@@ -45,3 +78,34 @@ def show_error(row: Row) -> str:
     if abs(error) < 1e-9:
         return "exact"
     return f"{error:+.1e}" if abs(error) < 1e-3 else f"{error:+.2%}"
+
+
+def show_value(quantity: str, value: float | None) -> str:
+    """A number with the unit that its quantity ends in.
+
+    >>> show_value("dram_bytes", 1.3e12), show_value("mean speedup", 6.723), show_value("energy_j", 0.5)
+    ('1.3 TB', '6.723x', '500 mJ')
+    """
+    if value is None:
+        return ""
+    name = quantity.split("[")[0]
+    if name.endswith("_s"):
+        return show_seconds(value)
+    if name.endswith("_bytes"):
+        return show_bytes(value)
+    if name.endswith("_j"):
+        return show_joules(value)
+    if "speedup" in name:
+        return f"{value:.4g}x"
+    return f"{value:.2%}" if "utilization" in name else f"{value:.4g}"
+
+
+def show_length(tokens: int | None) -> str:
+    """A length in thousands or millions of 1024.
+
+    >>> show_length(65536), show_length(2**20)
+    ('64K', '1M')
+    """
+    if tokens is None:
+        return "all"
+    return f"{tokens >> 20}M" if tokens >= 1 << 20 else f"{tokens >> 10}K"

@@ -22,7 +22,8 @@ def link_rate(machine: Machine, source: str, target: str) -> float:
 
 def test_the_names() -> None:
     assert builtin_names() == (
-        "a100-dgx", "h100", "h100-dgx", "laptop", "m1-max", "rtx4090-pc", "sn40l", "sn40l-node", "tpu-v4i",
+        "a100-dgx", "flat-cloud", "fusemax-cloud", "h100", "h100-dgx", "laptop", "m1-max", "rtx4090-pc", "sn40l",
+        "sn40l-node", "tpu-v4i",
     )  # fmt: skip
 
 
@@ -134,3 +135,29 @@ def test_finding_hardware_imports_neither_pydantic_nor_yaml() -> None:
         "load.load_machine('h100'); assert {'pydantic', 'yaml'} <= set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "buffer", "registers"), [("fusemax-cloud", 16, (12, 32)), ("flat-cloud", 32, (4, 16))]
+)
+def test_spatial_machines(name: str, buffer: int, registers: tuple[int, int]) -> None:
+    """FuseMax (MICRO 2024), table of the evaluated accelerators."""
+    hardware = load_hardware(name)
+    entry = hardware.spatial
+    assert entry is not None
+    assert entry.buffer.size == buffer * MiB == tier(hardware.machine, "buffer").capacity
+    assert entry.clock == 940e6
+    assert entry.memory.rate == 400 * GiB == tier(hardware.machine, "dram").read_bandwidth
+    assert [(a.array, a.columns, a.rows) for a in entry.arrays] == [("2d", 256, 256), ("1d", 256, 1)]
+    assert tuple(a.registers for a in entry.arrays) == registers
+    # one line per cycle on each of four ports, and both ways to write the energies agree
+    assert entry.buffer.rate == pytest.approx(4 * entry.buffer.access * entry.clock)
+    for memory, where in ((entry.buffer, "buffer"), (entry.memory, "dram")):
+        there = tier(hardware.machine, where)
+        assert (there.read_j, there.write_j) == pytest.approx(
+            (memory.read / memory.access, memory.write / memory.access), rel=1e-6
+        )
+
+
+def test_only_spatial_machines_have_arrays() -> None:
+    assert [name for name in builtin_names() if load_hardware(name).spatial] == ["flat-cloud", "fusemax-cloud"]

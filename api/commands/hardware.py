@@ -89,7 +89,7 @@ def _print_table(machines: "list[Hardware]") -> None:
 
     from tierplan.ir.units import show_bandwidth, show_bytes, show_rate
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("name", "bf16 peak", "tier", "capacity", "bandwidth", "reached"):
         table.add_column(heading, no_wrap=True, justify="left" if heading in ("name", "tier", "reached") else "right")
     for each in machines:
