@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tierplan.hardware.load import load_machine
+from tierplan.hardware.load import load_hardware
 from tierplan.ir.errors import InvalidInputError, InvalidPlanError
-from tierplan.ir.graph import Graph
+from tierplan.ir.graph import Graph, Op
 from tierplan.ir.machine import Machine
 from tierplan.ir.outcome import Outcome
 from tierplan.ir.plan import Plan
@@ -34,13 +34,26 @@ def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()
     """
     if isinstance(program, Problem):
         return program
-    machine = load_machine(hardware) if isinstance(hardware, str) else hardware
+    machine, seconds = _machine(hardware)
     if isinstance(program, Graph):
-        return lower_graph(program, machine)
+        return lower_graph(program, machine, seconds=seconds)
     from tierplan.frontend.jax_function import trace
 
     name = getattr(program, "__name__", type(program).__name__)
-    return lower_graph(trace(program, tuple(args), name=name), machine)
+    return lower_graph(trace(program, tuple(args), name=name), machine, seconds=seconds)
+
+
+def _machine(hardware: str | Machine) -> tuple[Machine, Callable[[Op], float | None] | None]:
+    """The machine, and how its arrays of processing elements time an operation, if it has any."""
+    if isinstance(hardware, Machine):
+        return hardware, None
+    found = load_hardware(hardware)
+    if found.spatial is None:
+        return found.machine, None
+    from tierplan.sim.spatial_machine import spatial_machine
+    from tierplan.sim.spatial_ops import op_seconds
+
+    return found.machine, op_seconds(spatial_machine(found.machine.name, found.spatial))
 
 
 def plan(

@@ -1,6 +1,7 @@
 """From a graph and a machine to the problem that planners see."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,11 +15,18 @@ from tierplan.sim.cost import compute_j, compute_s
 MAX_UNROLLED = 20_000
 
 
-def lower(graph: Graph, machine: Machine, *, max_unrolled: int = MAX_UNROLLED) -> Problem:
+def lower(
+    graph: Graph,
+    machine: Machine,
+    *,
+    seconds: Callable[[Op], float | None] | None = None,
+    max_unrolled: int = MAX_UNROLLED,
+) -> Problem:
     """The placement problem of `graph` on `machine`.
 
     Tensors of one alias group become one tensor; tensors that nothing uses are left out.
-    Loops are unrolled, unless that gives more than `max_unrolled` steps.
+    Loops are unrolled, unless that gives more than `max_unrolled` steps. `seconds` may tell the compute time of an
+    operation; where it is None, or gives None, the peak rates of the machine do.
     Assumes: scratch tiles every operation so that each operand is streamed once; of a loop that is
     not unrolled, all turns of one operation run in one step, and all tensors lie where they lie for all turns.
     Units: bytes, seconds, joules.
@@ -45,13 +53,18 @@ def lower(graph: Graph, machine: Machine, *, max_unrolled: int = MAX_UNROLLED) -
     written = {name for step in steps for name, use in step.items() if use.mode is not Mode.READ}
     home = _home(machine, sum(size for size, kind in zip(sizes, kinds, strict=True) if kind.exists_at_start))
     times = executions(graph)
+
+    def of_op(op: Op) -> float:
+        told = seconds(op) if seconds is not None else None
+        return compute_s(op, machine) if told is None else told
+
     uses = [(index[name], use) for step in steps for name, use in step.items()]
     return Problem(
         name=graph.name,
         tiers=tiers_of(machine),
         links=links_of(machine),
         step_names=tuple(op.name for op in graph.ops),
-        compute_s=np.array([compute_s(op, machine) * n for op, n in zip(graph.ops, times, strict=True)]),
+        compute_s=np.array([of_op(op) * n for op, n in zip(graph.ops, times, strict=True)]),
         compute_j=np.array([compute_j(op, machine) * n for op, n in zip(graph.ops, times, strict=True)]),
         access_start=np.cumsum([0] + [len(step) for step in steps]),
         access_tensor=np.array([tensor for tensor, _ in uses], dtype=np.int64),

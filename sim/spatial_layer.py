@@ -16,21 +16,25 @@ from tierplan.sim.spatial_search import evaluate
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What some work costs. Units: seconds, bytes that cross DRAM, joules."""
+    """What some work costs: seconds in all, seconds of the arrays alone, bytes that cross DRAM, joules."""
 
     latency_s: float
+    compute_s: float
     dram_bytes: float
     energy_j: float
 
     def __add__(self, other: Estimate) -> Estimate:
         """One after the other."""
         return Estimate(
-            self.latency_s + other.latency_s, self.dram_bytes + other.dram_bytes, self.energy_j + other.energy_j
+            self.latency_s + other.latency_s,
+            self.compute_s + other.compute_s,
+            self.dram_bytes + other.dram_bytes,
+            self.energy_j + other.energy_j,
         )
 
     def __mul__(self, times: int) -> Estimate:
         """The same work several times."""
-        return Estimate(self.latency_s * times, self.dram_bytes * times, self.energy_j * times)
+        return Estimate(self.latency_s * times, self.compute_s * times, self.dram_bytes * times, self.energy_j * times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ def _up(size: int, unit: int) -> int:
 def products(machine: SpatialMachine, shape: LayerShape, mode: EnergyMode = EnergyMode.ALL) -> Estimate:
     """The matrix products of a layer, one after another."""
     done: dict[tuple[tuple[str, int], ...], Estimate] = {}
-    total = Estimate(0.0, 0.0, 0.0)
+    total = Estimate(0.0, 0.0, 0.0, 0.0)
     for _, sizes in shape.products:
         key = tuple(sizes.items())
         if key not in done:
@@ -115,7 +119,8 @@ def estimate(
 ) -> Estimate:
     """The cost of a specification as one number per quantity."""
     cost = evaluate(spec, machine, sizes, workload=workload, mode=mode).cost
-    return Estimate(cost.latency_s, cost.dram_bytes, cost.energy_j)
+    compute_s = sum(phase.compute_s for phase in cost.phases)
+    return Estimate(cost.latency_s, compute_s, cost.dram_bytes, cost.energy_j)
 
 
 def matmul(machine: SpatialMachine, m: int, k: int, n: int) -> Estimate:

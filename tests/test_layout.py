@@ -76,7 +76,15 @@ def test_every_package_is_listed_has_a_folder_and_an_init() -> None:
 def test_files_that_are_no_source_are_listed_as_package_data() -> None:
     data: dict[str, list[str]] = PYPROJECT["tool"]["setuptools"]["package-data"]
     for name, folder in FOLDERS.items():
-        files = {p for p in (ROOT / folder).iterdir() if p.is_file() and p.suffix not in (".py", ".pyc")}
+        inner = [ROOT / other for other in FOLDERS.values() if other != folder and other.startswith(f"{folder}/")]
+        files = {
+            path
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file()
+            and path.suffix not in (".py", ".pyc")
+            and not set(inner) & set(path.parents)
+            and path.parent.name != "__pycache__"
+        }
         listed = {p for pattern in data.get(name, []) for p in (ROOT / folder).glob(pattern)}
         assert files == listed
 
