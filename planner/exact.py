@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 PROVED = 1e-7  # a cost this close to the bound, relatively, is the best possible: the rest is rounding to ticks
 MOST_CELLS = 100_000  # larger models would need gigabytes
 _CELLS_PER_S = 2_000  # built in time: a model that would take all of the budget to build is not begun
-_TICKS = 2**32  # in the time of the best known plan; the solver has been seen to err from 2**36 on
+_COARSE = 2**16  # ticks in the time of the best known plan while searching: with many more, propagation crawls
+_FINE = 2**32  # ticks while proving that nothing better is left; the solver has been seen to err from 2**36 on
 _FINER = 1.01  # a plan faster by this factor than the one that set the tick is worth another, finer, round
 _PACKING_SHARE = 0.1
 _HINT_SHARE = 0.2
@@ -92,6 +93,7 @@ class _Search:
     cuts: list[Cut] = field(default_factory=list[Cut])
     failed: Failed | None = None
     latest: Plan | None = None  # of the best solution of the model
+    ticks: int = _COARSE
 
     @property
     def seconds_left(self) -> float:
@@ -167,7 +169,12 @@ def _solve(search: _Search, all_lives: list[Life], static: bool) -> bool:
     if search.failed is not None and search.failed.packing.proved:
         _learn(search, search.failed)
         return True
-    return search.best is not None and search.best_s * _FINER < most_ticks * clock.unit_s
+    if search.best is None:
+        return False
+    if search.best_s * _FINER < most_ticks * clock.unit_s:
+        return True
+    was_coarse, search.ticks = search.ticks == _COARSE, _FINE
+    return was_coarse and status == cp_model.OPTIMAL and not static
 
 
 def _retime(search: _Search) -> None:
@@ -201,10 +208,10 @@ def _add_hints(model: "Model", values: "list[tuple[Var, bool]]", search: _Search
 def _clock(search: _Search, all_lives: list[Life]) -> tuple[Clock, int]:
     """The length of a tick, and how many the best known plan, or any, may take."""
     if search.best is not None:
-        clock = Clock(max(search.best_s, 1e-12) / _TICKS)
+        clock = Clock(max(search.best_s, 1e-12) / search.ticks)
         return clock, clock.ticks(search.best_s) + 1
     seconds = _most_seconds(search.problem, all_lives)
-    return Clock(max(seconds, 1e-12) / _TICKS), _TICKS
+    return Clock(max(seconds, 1e-12) / search.ticks), search.ticks
 
 
 def _most_seconds(problem: Problem, all_lives: list[Life]) -> float:
@@ -232,6 +239,7 @@ def _solver(search: _Search, most_ticks: int) -> "cp_model.CpSolver":
     solver.parameters.num_workers = search.budget.workers
     solver.parameters.interleave_search = True  # repeatable, with any number of workers
     solver.parameters.subsolvers.extend(_SUBSOLVERS)
+    solver.parameters.use_lns = search.ticks == _COARSE
     solver.parameters.random_seed = search.budget.seed % 2**31
     solver.parameters.absolute_gap_limit = most_ticks * PROVED / 10
     return solver

@@ -376,3 +376,123 @@ def _advance(
             active[kept] = c
             kept += 1
     return clock, kept
+
+
+# --- Caches of equal places: which accesses load -----------------------------------------------------------------
+
+
+@njit(cache=True)
+def cache_loads(
+    n_items: int, start: Ints, items: Ints, next_use: Ints, capacity: int, pinned: Bools,
+    drop: bool, by_count: bool, by_future: bool,
+) -> Bools:  # fmt: skip
+    """Shape [A]: whether each access finds its item absent.
+
+    A heap holds (rank, item) of every use; the item with the least rank gives way, and entries whose
+    rank is no longer that of the item are skipped. Ranks by last use only rise, so that there a queue does.
+    `drop`: what is not pinned leaves after its step.
+    """
+    queue = not (by_count or by_future)
+    n_steps = len(start) - 1
+    loaded = np.zeros(len(items), np.bool_)
+    cached = np.zeros(n_items, np.bool_)
+    in_step = np.full(n_items, -1, np.int64)
+    rank = np.zeros(n_items, np.int64)
+    count = np.zeros(n_items, np.int64)
+    heap = np.empty(len(items) + 1, np.int64)
+    head, n_heap, n_cached = 0, 0, 0
+    for t in range(n_steps):
+        for a in range(start[t], start[t + 1]):
+            in_step[items[a]] = t
+            if not cached[items[a]]:
+                loaded[a] = True
+                cached[items[a]] = True
+                n_cached += 1
+        while n_cached > capacity and n_heap > head:
+            entry = heap[head]
+            if queue:
+                head += 1
+            else:
+                n_heap = _pop(heap, n_heap)
+            x = entry % n_items
+            if cached[x] and rank[x] == entry and in_step[x] != t:
+                cached[x] = False
+                n_cached -= 1
+        for a in range(start[t], start[t + 1]):
+            x = items[a]
+            count[x] += 1
+            if pinned[x]:
+                continue
+            if drop:
+                cached[x] = False
+                n_cached -= 1
+                continue
+            key = t
+            if by_count:
+                key = count[x] * n_steps + t
+            if by_future:
+                key = n_steps - next_use[a]
+            rank[x] = key * n_items + x
+            if queue:
+                heap[n_heap] = rank[x]
+                n_heap += 1
+            else:
+                n_heap = _push(heap, n_heap, rank[x])
+        while n_cached > capacity and n_heap > head:
+            entry = heap[head]
+            if queue:
+                head += 1
+            else:
+                n_heap = _pop(heap, n_heap)
+            x = entry % n_items
+            if cached[x] and rank[x] == entry:
+                cached[x] = False
+                n_cached -= 1
+    return loaded
+
+
+@njit(cache=True)
+def _push(heap, n, entry):
+    i = n
+    while i > 0 and heap[(i - 1) // 2] > entry:
+        heap[i] = heap[(i - 1) // 2]
+        i = (i - 1) // 2
+    heap[i] = entry
+    return n + 1
+
+
+@njit(cache=True)
+def _pop(heap, n):
+    n -= 1
+    entry = heap[n]
+    i = 0
+    while 2 * i + 1 < n:
+        child = 2 * i + 1
+        if child + 1 < n and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= entry:
+            break
+        heap[i] = heap[child]
+        i = child
+    heap[i] = entry
+    return n
+
+
+@njit(cache=True)
+def bundle_reads(new: Ints, friend: Ints, brought: Ints, token: int) -> tuple[int, int]:
+    """Bundles read for the neurons in `new`, and how many neurons that brings that had not come yet.
+
+    A neuron that an earlier bundle of this token brought is not read again. `brought` [N] keeps the last
+    token that brought each neuron.
+    """
+    reads, fresh = 0, 0
+    for x in new:
+        if brought[x] == token:
+            continue
+        reads += 1
+        brought[x] = token
+        fresh += 1
+        if brought[friend[x]] != token:
+            brought[friend[x]] = token
+            fresh += 1
+    return reads, fresh

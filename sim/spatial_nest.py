@@ -117,7 +117,11 @@ def traffic(nest: Nest, operand: Operand) -> Iterator[Traffic]:
 
 
 def register_traffic(nest: Nest, operand: Operand) -> Traffic:
-    """Count what moves at the registers, all elements together: an access per computed point."""
+    """Count what moves at the registers, all elements together.
+
+    Every computed point reads its operands and writes its result; an element reads the result, too, from its second
+    visit on. An output that comes back from outside is filled into every element that shares it.
+    """
     computed = nest.n_steps * nest.n_elements
     tiles = operand.changes(nest.above(Level.REGISTERS)) * nest.n_elements
     distinct = operand.volume(nest.below(Level.DRAM))

@@ -58,3 +58,18 @@ def test_the_fair_figures_are_the_computed_ones() -> None:
                 for length in LENGTHS
             ]
             assert float(figure) == pytest.approx(fmean(ratios), abs=6e-4)
+
+
+def test_the_shares_of_energy_are_the_computed_ones() -> None:
+    rows = re.findall(r"^\| (attention|layer), of (FLAT|unfused) \| ([\d.]+) \| ([\d.]+) \|", TEXT, re.MULTILINE)
+    assert len(rows) == 4
+    for mode, column in ((EnergyMode.COMPATIBLE, 2), (EnergyMode.ALL, 3)):
+        study = Study(mode)
+        found = {(p.configuration, p.model, p.length): p for p in study.points()}
+        for row in rows:
+            shares = [
+                found["fusemax", model, length].energy_j(row[0]) / found[row[1].lower(), model, length].energy_j(row[0])
+                for model in MODELS
+                for length in LENGTHS
+            ]
+            assert float(row[column]) == pytest.approx(fmean(shares), abs=6e-5)
