@@ -8,6 +8,8 @@ from tierplan.planner.contract import Planner
 _WHERE = {
     "greedy": "tierplan.planner.greedy:plan",
     "exact": "tierplan.planner.exact:plan",
+    "msa": "tierplan.planner.msa:plan",
+    "flow": "tierplan.planner.flow:plan",
 }
 
 DEFAULT = "greedy"

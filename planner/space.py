@@ -31,7 +31,7 @@ class Space:
         self._rows = np.zeros((4, 64), dtype=np.int64)
 
     def place_throughout(self, size: int, *, spare: int = 0) -> int | None:
-        """An offset for a tensor that lies here at every step, leaving `spare` bytes above the peak; None if it does not fit."""
+        """An offset for a tensor that lies here throughout, leaving `spare` bytes above the peak; None if none fits."""
         offset = (self.ceiling - size) // self.alignment * self.alignment
         if offset < self.peak + spare:
             return None

@@ -80,7 +80,7 @@ def tight_problems(draw: st.DrawFn, max_tiers: int, max_steps: int, max_tensors:
 
 
 @given(tight_problems(2, 3, 2))
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_optimum_is_that_of_brute_force(problem: Problem) -> None:
     best_s, outcome = brute_force.cheapest(problem), solve(problem)
     assert (outcome.status is Status.INFEASIBLE) == (best_s is None)
@@ -92,7 +92,7 @@ def test_optimum_is_that_of_brute_force(problem: Problem) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_legal_plan_is_a_solution_that_takes_no_longer(data: st.DataObject) -> None:
     from ortools.sat.python import cp_model
 
@@ -101,7 +101,7 @@ def test_every_legal_plan_is_a_solution_that_takes_no_longer(data: st.DataObject
     assume(plan is not None)
     assert plan is not None
     seconds = oracle.turn_s(problem, plan)
-    clock = Clock(max(seconds, 1e-12) / 2**32)
+    clock = Clock(max(seconds, 1e-12) / 2**16)
     model = build(problem, lives(problem), clock, clock.ticks(seconds) + 1)
     # A copy that takes a whole turn brings what already lies there: nothing may be written meanwhile.
     shorter = replace(plan, copies=tuple(c for c in plan.copies if c.done - c.start < problem.n_steps))
@@ -114,7 +114,7 @@ def test_every_legal_plan_is_a_solution_that_takes_no_longer(data: st.DataObject
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_legal_plan_beats_the_bound(data: st.DataObject) -> None:
     problem = data.draw(tight_problems(3, 5, 4))
     plan = data.draw(strategies.legal_plans(problem))

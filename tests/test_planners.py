@@ -4,6 +4,7 @@ import pytest
 import strategies
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tierplan.ir.outcome import Status
 from tierplan.ir.verify import violations
 from tierplan.planner.bounds import first_bound, is_infeasible
@@ -16,7 +17,7 @@ BUDGET = Budget(seconds=1.0, workers=1)
 
 @pytest.mark.parametrize("name", planner_names())
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_plan_is_legal_and_no_cheaper_than_the_bound(name: str, data: st.DataObject) -> None:
     machine = data.draw(strategies.machines(capacity=data.draw(st.sampled_from((500_000, 2_000_000, 10**8)))))
     problem = data.draw(strategies.problems(machine))
@@ -30,7 +31,7 @@ def test_every_plan_is_legal_and_no_cheaper_than_the_bound(name: str, data: st.D
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_legal_plan_beats_the_first_bound(data: st.DataObject) -> None:
     problem = data.draw(strategies.problems())
     plan = data.draw(strategies.legal_plans(problem))

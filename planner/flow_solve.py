@@ -1,0 +1,185 @@
+"""Solve the relaxation with HiGHS: rows over windows of time are added until none is broken."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tierplan.ir.problem import Floats, Problem
+from tierplan.planner.flow_bound import proved_s
+from tierplan.planner.flow_model import Lp, build
+from tierplan.planner.flow_places import Place
+from tierplan.planner.flow_room import Lead, first_rows, overfull
+from tierplan.planner.flow_rows import Matrix
+from tierplan.planner.flow_windows import demands, violated, whole_run
+
+_MOST_ROUNDS = 40
+_ENOUGH = 1e-6  # relative rise of the bound
+_IDLE_ROUNDS = 3  # rounds without such a rise after which no more rows are added
+_FIRST_BATCHES = 3
+_LARGE = 5_000  # rows from which the first solve is by the interior point method
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relaxation:
+    """A solved relaxation: fractions by column, the beginning of each step in seconds, and the proved bound.
+
+    `solved`: the fractions are a solution. `infeasible`: the rows contradict each other, so that no legal plan exists.
+    """
+
+    lp: Lp
+    x: Floats
+    begin_s: Floats
+    bound_s: float
+    solved: bool = False
+    infeasible: bool = False
+
+
+def relax(problem: Problem, seconds: float) -> Relaxation:
+    """Solve the relaxation of `problem` within about `seconds` of wall clock: without flows, then with them.
+
+    The bound is valid however early the clock stops the solver.
+    """
+    until = time.perf_counter() + seconds
+    rough = Solver(build(problem, flows=False)).settle(until)
+    if rough.infeasible or not rough.solved:
+        return rough
+    fine = Solver(build(problem)).settle(until)
+    bound_s = max(rough.bound_s, fine.bound_s)
+    return replace(fine if fine.solved or fine.infeasible else rough, bound_s=bound_s)
+
+
+def realistic_lead(found: Relaxation, slack: float) -> Lead:
+    """Steps that each copy needs, alone, at the pace of a solved relaxation, `slack` times."""
+    problem, begin = found.lp.problem, found.begin_s
+    n, turn = problem.n_steps, float(begin[-1])
+    moves = found.lp.moves
+    tensors: list[int] = moves.tensor.tolist()
+    targets: list[int] = moves.target.tolist()
+    seconds: list[float] = moves.alone_s.tolist()
+    alone_s = {(x, k): s for x, k, s in zip(tensors, targets, seconds, strict=True)}
+    ahead = np.concatenate((begin[:-1] - turn, begin))
+
+    def lead(place: Place, tier: int) -> int:
+        step = place.visit.step
+        wanted = ahead[step + n] - slack * float(alone_s[place.visit.tensor, tier])
+        start = int(np.searchsorted(ahead, wanted, side="right")) - 1 - n
+        return max(1, step - max(start, place.visit.opens))
+
+    return lead
+
+
+class Solver:
+    """HiGHS with the columns of a relaxation and of the beginning of each step, and the rows added so far."""
+
+    def __init__(self, lp: Lp) -> None:
+        import highspy
+        from highspy import _core  # pyright: ignore[reportPrivateUsage] # highspy.Highs() greets on stdout
+
+        self.lp = lp
+        self.batches: list[Matrix] = []
+        self.highs: Any = _core._Highs()  # pyright: ignore[reportPrivateUsage]
+        self.highs.setOptionValue("output_flag", False)
+        self.highs.setOptionValue("threads", 1)
+        self.highs.setOptionValue("random_seed", 0)
+        n = lp.problem.n_steps
+        upper = np.concatenate((np.ones(lp.n_columns), [0.0], np.full(n, highspy.kHighsInf)))
+        cost = np.zeros(lp.n_columns + n + 1)
+        cost[-1] = 1.0
+        nothing = np.zeros(0, dtype=np.int32)
+        self.highs.addCols(
+            len(cost), cost, np.zeros(len(cost)), upper, 0, np.zeros(len(cost), dtype=np.int32), nothing, np.zeros(0)
+        )
+        self.infinity = highspy.kHighsInf
+        self.add(lp.rows)
+        self.wanted = demands(lp)
+        self.add(whole_run(lp, self.wanted))
+        self.add(first_rows(lp.rooms, lp.n_columns))
+
+    def settle(self, until: float) -> Relaxation:
+        """Solve, and add rows that the solution breaks, until there are none or the clock says `until`."""
+        lp = self.lp
+        found = Relaxation(lp, np.zeros(lp.n_columns), np.zeros(lp.problem.n_steps + 1), 0.0)
+        idle = 0
+        for _ in range(_MOST_ROUNDS):
+            left = until - time.perf_counter()
+            if left <= 0:
+                break
+            state = self.run(left)
+            if state == "infeasible":
+                return replace(found, infeasible=True)
+            bound_s = max(found.bound_s, proved_s(lp, self.batches, self.prices()))
+            if state != "optimal":
+                return replace(found, bound_s=bound_s)
+            idle = idle + 1 if bound_s <= found.bound_s * (1 + _ENOUGH) else 0
+            x, begin = self.fractions()
+            found = Relaxation(lp, x, begin * lp.unit_s, bound_s, solved=True)
+            more = [violated(lp, self.wanted, x, begin), overfull(lp.rooms, x, lp.n_columns)]
+            if not any(rows.n_rows for rows in more) or idle >= _IDLE_ROUNDS:
+                break
+            for rows in more:
+                self.add(rows)
+        return found
+
+    def fix(self, bounds: dict[int, tuple[float, float]]) -> None:
+        """Let columns vary only within bounds."""
+        columns = np.array(list(bounds), dtype=np.int32)
+        lower, upper = (np.array([pair[i] for pair in bounds.values()]) for i in (0, 1))
+        self.highs.changeColsBounds(len(columns), columns, lower, upper)
+
+    def add(self, rows: Matrix) -> None:
+        """Add rows; a span is a difference of beginnings."""
+        first = self.lp.n_columns
+        n, r = self.lp.problem.n_steps, np.arange(rows.n_rows)
+        timed = rows.since != rows.until
+        wraps = timed & (rows.since < 0)
+        parts = (
+            (rows.row, rows.column, rows.value),
+            (r[timed], first + rows.until[timed], np.ones(int(timed.sum()))),
+            (r[timed], first + rows.since[timed] + n * wraps[timed], -np.ones(int(timed.sum()))),
+            (r[wraps], np.full(int(wraps.sum()), first + n), np.ones(int(wraps.sum()))),
+        )
+        row, column, value = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        width = first + n + 1
+        key, place = np.unique(row * width + column, return_inverse=True)
+        value = np.bincount(place, value, minlength=len(key))
+        kept = value != 0.0
+        key, value = key[kept], value[kept]
+        starts = np.searchsorted(key // width, r).astype(np.int32)
+        upper = np.where(rows.equal, rows.lower, self.infinity)
+        self.highs.addRows(rows.n_rows, rows.lower, upper, len(key), starts, (key % width).astype(np.int32), value)
+        self.batches.append(rows)
+
+    def run(self, seconds: float) -> str:
+        """Solve for at most `seconds`: 'optimal', 'infeasible', or 'stopped'."""
+        import highspy
+
+        first = len(self.batches) <= _FIRST_BATCHES
+        large = first and sum(rows.n_rows for rows in self.batches) > _LARGE
+        self.highs.setOptionValue("solver", "ipm" if large else "simplex")
+        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + seconds)
+        self.highs.run()
+        status = self.highs.getModelStatus()
+        if status == highspy.HighsModelStatus.kOptimal:
+            return "optimal"
+        if status == highspy.HighsModelStatus.kInfeasible:
+            return "infeasible"
+        return "stopped"
+
+    def prices(self) -> list[Floats]:
+        """The dual of each row, batch by batch; zeros if there are none."""
+        solution = self.highs.getSolution()
+        n_rows = sum(rows.n_rows for rows in self.batches)
+        all_prices = np.array(solution.row_dual, dtype=np.float64)
+        if len(all_prices) != n_rows:
+            all_prices = np.zeros(n_rows)
+        return np.split(all_prices, np.cumsum([rows.n_rows for rows in self.batches])[:-1])
+
+    def fractions(self) -> tuple[Floats, Floats]:
+        """The fractions by column, and the beginning of each step and of the end in units of time."""
+        value = np.array(self.highs.getSolution().col_value, dtype=np.float64)
+        n = self.lp.n_columns
+        return np.clip(value[:n], 0.0, 1.0), value[n:]

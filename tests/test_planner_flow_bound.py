@@ -1,0 +1,86 @@
+"""The bound of the relaxation: below every legal plan, whatever the prices, and tight where the truth is known."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import strategies
+from flow_image import columns_of
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tierplan.ir.plan import Plan
+from tierplan.ir.problem import Problem
+from tierplan.ir.verify import reserved_bytes, violations
+from tierplan.planner.flow_bound import proved_s
+from tierplan.planner.flow_model import build
+from tierplan.planner.flow_solve import Solver, relax
+from tierplan.sim.timeline import cost_s
+
+SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+CAPACITIES = (500_000, 1_000_000, 3_000_000, 10**9)
+
+
+@st.composite
+def planned(draw: st.DrawFn) -> tuple[Problem, Plan]:
+    """A problem and a plan that the verifier allows in tiers that are often short."""
+    machine = draw(strategies.machines(capacity=draw(st.sampled_from(CAPACITIES))))
+    problem = draw(strategies.problems(machine))
+    plan = draw(strategies.legal_plans(problem))
+    assume(plan is not None)
+    assume(not any(True for _ in violations(problem, plan)))
+    return problem, plan
+
+
+@given(planned())
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+def test_no_legal_plan_beats_the_bound(case: tuple[Problem, Plan]) -> None:
+    problem, plan = case
+    found = relax(problem, 10.0)
+    assert not found.infeasible
+    assert found.bound_s <= cost_s(problem, plan)
+
+
+@given(planned(), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
+def test_any_prices_give_a_valid_bound(case: tuple[Problem, Plan], seed: int) -> None:
+    problem, plan = case
+    rng = np.random.default_rng(seed)
+    solver = Solver(build(problem))
+    solver.run(10.0)
+    prices = [price * rng.uniform(0.2, 3.0, len(price)) + rng.normal(0, 0.1, len(price)) for price in solver.prices()]
+    assert proved_s(solver.lp, solver.batches, prices) <= cost_s(problem, plan)
+    broken = [np.where(rng.random(len(price)) < 0.1, np.nan, price) for price in prices]
+    assert proved_s(solver.lp, solver.batches, broken) <= cost_s(problem, plan)
+
+
+def shrunk(problem: Problem, plan: Plan) -> Problem:
+    """The problem with no more room in each tier than the plan fills at its fullest step."""
+    tiers = problem.tiers
+    room = []
+    for k in range(problem.n_tiers):
+        alignment = int(tiers.alignment[k])
+        load = np.zeros(problem.n_steps, dtype=np.int64)
+        for r in (r for r in plan.residencies if r.tier == k):
+            load[r.start : r.stop] += -(-int(problem.size[r.tensor]) // alignment) * alignment
+        fullest = int(load.max()) + reserved_bytes(problem, plan, k)
+        room.append(max(fullest, 1))
+    usable = np.array(room, dtype=np.int64)
+    return replace(problem, tiers=replace(tiers, capacity=usable, usable=usable))
+
+
+@given(planned())
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
+def test_every_legal_plan_is_a_solution_that_takes_no_longer(case: tuple[Problem, Plan]) -> None:
+    problem, plan = case
+    tight = shrunk(problem, plan)
+    # A copy that takes a whole turn brings what already lies there: nothing may be written meanwhile.
+    shorter = replace(plan, copies=tuple(c for c in plan.copies if c.done - c.start < problem.n_steps))
+    for flows in (False, True):
+        lp = build(tight, flows=flows)
+        solver = Solver(lp)
+        solver.fix({column: (value, value) for column, value in columns_of(lp, shorter).items()})
+        found = solver.settle(time.perf_counter() + 20.0)
+        assert not found.infeasible
+        assert found.solved
+        assert found.begin_s[-1] <= cost_s(problem, plan) * (1 + 1e-6) + 1e-12
