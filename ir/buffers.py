@@ -145,7 +145,8 @@ class Allocation:
     """Offsets for buffers, and what was proved about them.
 
     Shapes: `offset[n]`, bytes, -1 everywhere where no allocation was found.
-    Units: `height` (top of the highest buffer), `capacity`, `lower_bound` in bytes; -1 for no capacity.
+    Units: `height` (top of the highest buffer), `capacity`, `lower_bound` in bytes; -1 for no capacity. Where nothing
+    was found within the capacity, `height` is the lowest one that was found above it, or -1.
     `conflict` holds buffers that cannot fit together, where infeasibility was proved and they were asked for;
     `planner` names the search that found the allocation or the proof.
     """
@@ -162,8 +163,8 @@ class Allocation:
 
     @property
     def gap(self) -> float:
-        """How far the height may be from the best one: `height / lower_bound - 1`; infinite without an allocation."""
-        if not self.found:
+        """How far the height may be from the best one: `height / lower_bound - 1`; infinite without a height."""
+        if self.height < 0:
             return float("inf")
         return self.height / self.lower_bound - 1 if self.lower_bound > 0 else 0.0
 

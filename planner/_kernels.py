@@ -21,9 +21,11 @@ SOLVED, EXHAUSTED, PAUSED = 1, 0, 2
 A, B, LAST, BLOCK, LIMIT, MOVES, LOWS, PENDING, ARENA, HASH, HATLESS, OWNER, KEY = range(13)
 N_COLUMNS = 13
 
+MOST_SUMMED = 8
+
 # Switches of the search, bits of `rules`.
-CANONICAL, INFERENCE, DOMINANCE, FLOOR, DECOMPOSITION, HATLESS_RULE, BLOCKED, SYMMETRY, NOGOODS = (
-    1 << k for k in range(9)
+CANONICAL, INFERENCE, DOMINANCE, FLOOR, DECOMPOSITION, HATLESS_RULE, BLOCKED, SYMMETRY, NOGOODS, REACHABLE = (
+    1 << k for k in range(10)
 )
 
 
@@ -267,6 +269,96 @@ def _blocked_fit(shape, state, a, b, key, o, capacity):
 
 
 @compiled
+def _subset_sums(shape, state, s, measure, n_words):
+    """Set the bits of `state.sums` at the sums, in units of `measure`, of the unplaced blocks held at section `s`."""
+    sums = state.sums
+    sums[:n_words] = 0
+    sums[0] = 1
+    top = 0
+    for x in range(shape.row[s], shape.row[s + 1]):
+        j = shape.held[x]
+        if state.placed[j]:
+            continue
+        step = shape.height[j] // measure
+        words, rest = step >> 6, np.uint64(step & 63)
+        top += step
+        for w in range(top >> 6, words - 1, -1):
+            moved = sums[w - words] << rest
+            if rest and w > words:
+                moved |= sums[w - words - 1] >> (np.uint64(64) - rest)
+            sums[w] |= moved
+
+
+@compiled
+def _reach(shape, state, from_, to, capacity, moves_top, lows_top):
+    """Where a section has no byte to spare, lift its blocks to offsets that are sums of others in it.
+
+    Returns (legal, changes, lowered sections). Assumes: one piece per block.
+    """
+    n = len(state.key)
+    sums = state.sums
+    again = True
+    while again:
+        again = False
+        for s in range(from_, to):
+            total, floor = state.total[s], state.low[s]
+            if total == 0 or floor + total != capacity:
+                continue
+            measure = np.int64(0)
+            higher, count = False, 0
+            for x in range(shape.row[s], shape.row[s + 1]):
+                j = shape.held[x]
+                if state.placed[j] == 0:
+                    count += 1
+                    if count > MOST_SUMMED:
+                        break
+                    if state.minimum[j] > floor:
+                        higher = True
+                    a, measure = measure, shape.height[j]
+                    while a:
+                        a, measure = measure % a, a
+            if not higher or count > MOST_SUMMED:
+                continue
+            n_words = total // measure // 64 + 1
+            known = n_words <= len(sums)
+            if known:
+                _subset_sums(shape, state, s, measure, n_words)
+            for x in range(shape.row[s], shape.row[s + 1]):
+                j = shape.held[x]
+                was = state.minimum[j]
+                if state.placed[j] or was == floor:
+                    continue
+                step, end = shape.height[j] // measure, total // measure
+                k = -((floor - was) // measure)
+                if known:
+                    # What lies below the block is a sum, and so is that with the block on top.
+                    while k + step <= end:
+                        under = sums[k >> 6] >> np.uint64(k & 63)
+                        over = sums[(k + step) >> 6] >> np.uint64((k + step) & 63)
+                        if under & over & np.uint64(1):
+                            break
+                        k += 1
+                now = _aligned(floor + k * measure, shape.align[j])
+                if now == was:
+                    continue
+                if now + shape.height[j] > capacity or (shape.fixed[j] >= 0 and now > shape.fixed[j]):
+                    return False, moves_top, lows_top
+                if moves_top >= len(state.moved) or lows_top + shape.right[j] - shape.left[j] > len(state.low_at):
+                    return True, moves_top, lows_top
+                state.moved[moves_top], state.moved_from[moves_top] = j, was
+                moves_top += 1
+                state.minimum[j], state.key[j] = now, now * n + state.rank[j]
+                again = True
+                for t in range(shape.left[j], shape.right[j]):
+                    if state.low[t] == was:
+                        lows_top = _refresh_low(shape, state, t, lows_top)
+                        if state.low[t] + state.total[t] > capacity:
+                            return False, moves_top, lows_top
+                from_, to = min(from_, shape.left[j]), max(to, shape.right[j])
+    return True, moves_top, lows_top
+
+
+@compiled
 def restart(shape, state, frames, arena, rank):
     """Begin a search anew with the tie-breaking order `rank`."""
     n, m = len(state.key), len(state.total)
@@ -340,7 +432,7 @@ def search(shape, state, frames, arena, table, capacity, n_more, rules):
         # The next candidate: the lowest (offset, rank) after the last one tried.
         last = frame[LAST]
         best = INF
-        i = -1
+        i = np.int64(-1)
         for j in range(lo, hi):
             k = state.key[j]
             if k > last and k < best:
@@ -383,6 +475,10 @@ def search(shape, state, frames, arena, table, capacity, n_more, rules):
                 if state.total[s] > 0 and max(state.low[s], o) + state.total[s] > capacity:
                     legal = False
                     break
+        if legal and rules & REACHABLE:
+            legal, moves_top, lows_top = _reach(
+                shape, state, shape.left[i], shape.right[i], capacity, moves_top, lows_top
+            )
         if legal and rules & BLOCKED:
             legal = _blocked_fit(shape, state, a, b, best, o, capacity)
         if not legal:
@@ -689,3 +785,20 @@ def drop(order, from_, to, height, align, n_times):
             y >>= 1
             z >>= 1
     return offset
+
+
+@compiled
+def least_stack(height, align):
+    """The least height of blocks that are all held at one step, over all orders from the bottom up.
+
+    Of each set of blocks only the lowest top counts: whatever comes next lies no lower on a higher one.
+    """
+    k = len(height)
+    top = np.full(1 << k, INF, np.int64)
+    top[0] = 0
+    for placed in range(1 << k):
+        for j in range(k):
+            if placed >> j & 1 == 0:
+                now = _aligned(top[placed], align[j]) + height[j]
+                top[placed | 1 << j] = min(top[placed | 1 << j], now)
+    return top[-1]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tierplan.ir.buffers import Ints
-from tierplan.planner.offset_search import ALL_RULES, Rules
+from tierplan.planner.offset_search import DEFAULT_RULES, Rules
 
 
 @dataclass(slots=True)
@@ -14,6 +14,7 @@ class Effort:
     """What may be spent, and what was.
 
     Units: `deadline` in seconds on the clock of `time.monotonic`; `n_nodes` counts placements of all searches.
+    `deadline_to_fit`, `nodes_to_fit`: when to stop looking for an allocation within the capacity while there is none.
     `interrupted`: the user pressed Ctrl-C; searches end and the best so far counts.
     """
 
@@ -22,9 +23,17 @@ class Effort:
     n_nodes: int = 0
     seed: int = 0
     n_workers: int = 1
-    rules: Rules = ALL_RULES
+    rules: Rules = DEFAULT_RULES
     cp_sat: bool = True
     interrupted: bool = False
+    deadline_to_fit: float = float("inf")
+    nodes_to_fit: int | None = None
+
+    @property
+    def late(self) -> bool:
+        """Whether there is nothing left to spend on a capacity that nothing has fitted yet."""
+        spent = self.nodes_to_fit is not None and self.n_nodes >= self.nodes_to_fit
+        return spent or time.monotonic() >= self.deadline_to_fit
 
     @property
     def over(self) -> bool:
@@ -52,6 +61,7 @@ class Best:
 
     `found`: whether `offset` is an allocation of that `height`; before, `height` is one above what is allowed.
     `goal` is a height that is good enough, `by` names who found it, `rank` is the order that led to it.
+    `spare` is the lowest allocation seen while none was low enough, `spare_height` its height.
     """
 
     offset: Ints
@@ -62,6 +72,8 @@ class Best:
     found: bool
     rank: Ints | None = None
     n_found: int = 0
+    spare: Ints | None = None
+    spare_height: int = 0
 
     @property
     def done(self) -> bool:
@@ -74,8 +86,10 @@ class Best:
         return min(self.height - 1, max(self.bound, self.goal))
 
     def take(self, offset: Ints, height: int, by: str, rank: Ints | None = None) -> None:
-        """Keep an allocation if it is lower than the best one."""
+        """Keep an allocation if it is lower than the best one; before there is one, keep the lowest at hand."""
         if height < self.height:
             self.offset, self.height, self.by, self.found = offset, height, by, True
             self.rank = self.rank if rank is None else rank
             self.n_found += 1
+        elif not self.found and (self.spare is None or height < self.spare_height):
+            self.spare, self.spare_height = offset, height

@@ -7,11 +7,15 @@ from contextlib import nullcontext
 from tierplan.ir.buffers import Ints
 from tierplan.planner.offset_effort import Best, Effort
 from tierplan.planner.offset_orders import order_by, rank_of
+from tierplan.planner.offset_proof import Prover
 from tierplan.planner.offset_schedule import attempts, luby
 from tierplan.planner.offset_search import End, Part, Searcher
 
 _SLICE = 20_000
 _PATIENT_SHARE = 0.2
+_PROOF_SHARE = 0.15
+_FIRST_PROOF = 2_000
+"""Placements that the share of such proofs must reach before it is spent; easy problems end earlier."""
 _FIRST_CP_SAT = 1_500_000
 """Placements before CP-SAT is asked for the first time; it loads for half a second, and easy problems end earlier."""
 _NO_PROOF_CP_SAT = 5_000
@@ -30,7 +34,7 @@ def improve(parts: list[Part], bests: list[Best], effort: Effort) -> None:
     with effort.interruptible(), pool_of as pool:
         while not effort.over:
             k = min(range(len(parts)), key=lambda k: (-bests[k].height, rounds[k].spent if k in rounds else 0))
-            if bests[k].done:
+            if bests[k].done or (effort.late and not bests[k].found):
                 return
             if k not in rounds:
                 rounds[k] = _Rounds(parts[k], bests[k], effort)
@@ -52,6 +56,8 @@ class _Rounds:
         self._tries = 0
         self._patient: Searcher | None = None
         self._patience, self._patient_at = 0, -1
+        self._prover: Prover | None = None
+        self._proving = 0
         self._next_cp_sat = _FIRST_CP_SAT if part.proves else _NO_PROOF_CP_SAT
         self._cp_sat_s = 2.0
         self.spent = 0
@@ -62,6 +68,7 @@ class _Rounds:
         self._restarts(pool)
         self.spent += effort.n_nodes - before
         self._be_patient()
+        self._prove()
         if effort.cp_sat and self.spent > self._next_cp_sat and not best.done and not effort.over:
             _ask_cp_sat(self._part, best, effort, self._cp_sat_s)
             self._next_cp_sat, self._cp_sat_s = self._next_cp_sat * 3, self._cp_sat_s * 2
@@ -96,6 +103,17 @@ class _Rounds:
             self._patience += max(1, nodes)
             effort.n_nodes += nodes
             self._learn(self._patient, self._patient_at, end, None)
+
+    def _prove(self) -> None:
+        """Let searches of parts of the time have their share of placements: they raise the bound."""
+        share = int(_PROOF_SHARE * self.spent) - _FIRST_PROOF
+        if share <= self._proving or not self._part.blocks.plain or self._best.done or self._effort.over:
+            return
+        if self._prover is None:
+            self._prover = Prover(self._part, self._best, self._effort)
+        before = self._effort.n_nodes
+        self._prover.run(share - self._proving)
+        self._proving += self._effort.n_nodes - before
 
     def _restart(self, searcher: Searcher, job: tuple[Ints, int], n_nodes: int) -> End:
         rank, capacity = job

@@ -1,6 +1,7 @@
 """Orders of blocks: what the searches break ties with, and what best fit follows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,19 +77,25 @@ def random_order(k: Keys, rng: np.random.Generator) -> Ints:
     return order_by(*(columns[int(c)] for c in rng.permutation(len(columns))))
 
 
-def fit_orders(k: Keys) -> Iterator[tuple[str, Ints, bool]]:
-    """Orders for best fit, the most promising first: (name, order, first fit)."""
-    hot = (k.total == k.total.max()).astype(np.int64)
-    yield "size", order_by(k.size, k.width), False
-    yield "load", order_by(k.total, k.width, k.area), False
-    yield "pyramid", order_by(hot, np.where(hot, k.width, k.size), k.start), True
-    yield "size, load", order_by(k.size, k.total), True
-    yield "start", order_by(-k.start, k.width), False
-    yield "length", order_by(k.width, k.size), False
-    yield "area", order_by(k.area), True
+def fit_orders(k: Keys) -> Iterator[tuple[str, Callable[[], Ints], bool]]:
+    """Orders for best fit, the most promising first: (name, what makes the order, first fit)."""
+    yield "size", lambda: order_by(k.size, k.width), False
+    yield "load", lambda: order_by(k.total, k.width, k.area), False
+    yield "pyramid", lambda: _hot_first(k, 1.0), True
+    yield "size, load", lambda: order_by(k.size, k.total), True
+    yield "start", lambda: order_by(-k.start, k.width), False
+    yield "length", lambda: order_by(k.width, k.size), False
+    yield "area", lambda: order_by(k.area), True
     for share in (0.98, 0.95, 0.9):
-        near = (k.total >= share * k.total.max()).astype(np.int64)
-        yield f"pyramid {share}", order_by(near, np.where(near, k.width, k.size), k.start), True
+        yield f"pyramid {share}", partial(_hot_first, k, share), True
+    yield "octave of size, start", lambda: order_by(np.frexp(k.size)[1], -k.start), True
+    yield "octave of size, load", lambda: order_by(np.frexp(k.size)[1], k.total, k.width), True
+
+
+def _hot_first(k: Keys, share: float) -> Ints:
+    """First what meets `share` of the highest load, longest first; then the others, largest first."""
+    hot = k.total >= share * k.total.max()
+    return order_by(hot.astype(np.int64), np.where(hot, k.width, k.size), k.start)
 
 
 def buckets_of(b: Blocks) -> Ints:

@@ -16,6 +16,7 @@ MOST_PAIRS = 8_000_000
 """Above this many meetings of blocks the search would need more than about half a gigabyte."""
 
 _MOST_CHANGES = 4_000_000
+_WORDS_OF_SUMS = 64
 
 
 class Rules(IntFlag):
@@ -30,6 +31,7 @@ class Rules(IntFlag):
     BLOCKED: a block that was passed over must be lifted by a later one, and lies at least on top of it.
     SYMMETRY: of interchangeable blocks the first is placed first.
     NOGOODS: a set of unplaced blocks with these lowest offsets that has failed once fails again.
+    REACHABLE: where a section has no byte to spare, each offset in it is a sum of the heights of others in it.
     """
 
     CANONICAL = kernels.CANONICAL
@@ -41,9 +43,13 @@ class Rules(IntFlag):
     BLOCKED = kernels.BLOCKED
     SYMMETRY = kernels.SYMMETRY
     NOGOODS = kernels.NOGOODS
+    REACHABLE = kernels.REACHABLE
 
 
-ALL_RULES = Rules((1 << 9) - 1)
+ALL_RULES = Rules((1 << 10) - 1)
+
+DEFAULT_RULES = ALL_RULES & ~Rules.REACHABLE
+"""REACHABLE shrinks the search, but saves less time than it takes."""
 
 
 class End(Enum):
@@ -95,6 +101,7 @@ class State(NamedTuple):
     low_at: Ints
     low_was: Ints
     cursor: Ints
+    sums: NDArray[np.uint64]
 
 
 def twins_of(b: Blocks) -> Ints:
@@ -157,15 +164,16 @@ class Searcher:
     def __init__(self, part: Part) -> None:
         shape = part.shape
         n, m = len(shape.height), len(shape.load)
-        changes, lows = len(shape.other) // 2 + n + 1, min(n * m + m + 1, _MOST_CHANGES + m)
+        changes, lows = len(shape.other) // 2 + 8 * n + 1, min(n * m + m + 1, _MOST_CHANGES + m)
         per_block, per_section = (np.zeros(n, np.int64) for _ in range(5)), (np.zeros(m, np.int64) for _ in range(4))
         minimum, key, rank, placed, raised = per_block
         total, low, cuts, dirty = per_section
-        self._shape = shape
+        self._shape, self._plain = shape, part.blocks.plain
         self._state = State(
             *(minimum, key, rank, placed, total, low, cuts, dirty, raised),
             *(np.empty(changes, np.int64), np.empty(changes, np.int64)),
             *(np.empty(lows, np.int64), np.empty(lows, np.int64), np.zeros(8, np.int64)),
+            np.zeros(_WORDS_OF_SUMS, np.uint64),
         )
         self._frames = np.zeros((n + 1, kernels.N_COLUMNS), np.int64)
         self._arena = np.zeros((3 * n + m + 8, 5), np.int64)
@@ -175,8 +183,10 @@ class Searcher:
         """Begin anew; `rank[n]` breaks ties, the smallest first."""
         kernels.restart(self._shape, self._state, self._frames, self._arena, rank)
 
-    def run(self, capacity: int, n_nodes: int, rules: Rules = ALL_RULES) -> End:
+    def run(self, capacity: int, n_nodes: int, rules: Rules = DEFAULT_RULES) -> End:
         """Search on within `capacity` units for at most `n_nodes` placements."""
+        if not self._plain:
+            rules &= ~Rules.REACHABLE
         return End(
             kernels.search(
                 *(self._shape, self._state, self._frames, self._arena, self._failed),

@@ -10,14 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from tierplan.ir.buffers import NONE, Allocation, Buffers, Gaps, Ints, no_gaps
 from tierplan.ir.errors import InvalidInputError, InvalidPlanError
 from tierplan.ir.outcome import Status
+from tierplan.planner import _kernels as kernels
 from tierplan.planner.offset_bounds import lower_bound
 from tierplan.planner.offset_check import legal
 from tierplan.planner.offset_conflict import smallest_conflict
 from tierplan.planner.offset_effort import Best, Effort
 from tierplan.planner.offset_exact import improve
 from tierplan.planner.offset_fit import fit, refit
+from tierplan.planner.offset_orders import place
 from tierplan.planner.offset_problem import Blocks, blocks_of, by_time, parts_in_time, sections_of, take
-from tierplan.planner.offset_search import ALL_RULES, MOST_PAIRS, Rules, pairs_in, part_of
+from tierplan.planner.offset_search import DEFAULT_RULES, MOST_PAIRS, Rules, pairs_in, part_of
 
 __all__ = ["Allocation", "allocate", "solve"]
 
@@ -92,39 +94,40 @@ def solve(
     max_nodes: int | None = None,
     n_workers: int = 1,
     explain: bool = False,
-    rules: Rules = ALL_RULES,
+    rules: Rules = DEFAULT_RULES,
     cp_sat: bool = True,
 ) -> Allocation:
     """`allocate` for buffers that are already put together."""
     load_kernels()
-    began = time.monotonic()
     if capacity is not None and capacity < 0:
         raise InvalidInputError(f"capacity {capacity} must be at least 0 bytes")
     if not budget >= 0:
         raise InvalidInputError(f"budget {budget} must be at least 0 s")
     if n_workers < 1:
         raise InvalidInputError(f"n_workers {n_workers} must be at least 1")
+    if len(buffers.gaps) or (buffers.alias >= 0).any():
+        _load_kernels_of_pieces()
+    began = time.monotonic()
     effort = Effort(began + budget, max_nodes, 0, seed, n_workers, rules, cp_sat)
     b, _ = by_time(blocks_of(buffers))
-    limit = _UNBOUNDED if capacity is None else capacity // b.unit
     least = capacity is None if minimize is None else minimize
-    best = _search(b, limit, least, effort)
-    infeasible = not best.found and best.bound >= best.height
+    above_too = capacity is not None and least
+    if above_too:
+        effort.deadline_to_fit = began + budget / 2
+        effort.nodes_to_fit = None if max_nodes is None else max_nodes // 2
+    best = _search(b, _UNBOUNDED if capacity is None else capacity // b.unit, least, effort)
     conflict: tuple[int, ...] = ()
-    if infeasible and explain:
+    if explain and _infeasible(best):
         blocks = smallest_conflict(b, best.height - 1, effort)
         conflict = tuple(int(i) for i in np.flatnonzero(np.isin(b.of, blocks)))
-    if best.found and not legal(b, best.offset):
-        raise InvalidPlanError(f"{best.by} returned an allocation that overlaps")
-    if best.found:
-        status = Status.OPTIMAL if best.height <= best.bound else Status.FEASIBLE
-    else:
-        status = Status.INFEASIBLE if infeasible else Status.GAVE_UP
+    lowest = _above(b, best, effort) if above_too and not best.found else _spare(best)
+    if lowest.found and not legal(b, lowest.offset):
+        raise InvalidPlanError(f"{lowest.by} returned an allocation that overlaps")
     return Allocation(
         offset=best.offset[b.of] * b.unit if best.found else np.full(len(buffers), NONE, np.int64),
-        status=status,
-        height=best.height * b.unit if best.found else NONE,
-        lower_bound=best.bound * b.unit,
+        status=_status(best),
+        height=lowest.height * b.unit if lowest.found else NONE,
+        lower_bound=max(best.bound, lowest.bound) * b.unit,
         capacity=NONE if capacity is None else capacity,
         planner=best.by,
         n_nodes=effort.n_nodes,
@@ -133,17 +136,39 @@ def solve(
     )
 
 
+def _infeasible(best: Best) -> bool:
+    return not best.found and best.bound >= best.height
+
+
+def _status(best: Best) -> Status:
+    if best.found:
+        return Status.OPTIMAL if best.height <= best.bound else Status.FEASIBLE
+    return Status.INFEASIBLE if _infeasible(best) else Status.GAVE_UP
+
+
 @cache
 def load_kernels() -> None:
     """Load the compiled loops, or compile them once on a machine, so that no budget pays for it."""
+    b = _two_blocks()
+    best = Best(np.empty(0, np.int64), 4, 0, 0, "", False)
+    effort = Effort(float("inf"), cp_sat=False)
+    fit(b, sections_of(b), best, effort)
+    legal(b, best.offset)
+    kernels.least_stack(b.height, b.align)
+    improve([part_of(b)], [Best(np.empty(0, np.int64), 4, 3, 3, "", False)], effort)
+
+
+@cache
+def _load_kernels_of_pieces() -> None:
+    b = _two_blocks()
+    place(b._replace(plain=False), np.arange(2), np.zeros(1, np.int64))
+
+
+def _two_blocks() -> Blocks:
     two = np.array([1, 2])
     none = np.full(2, NONE, np.int64)
     b, _ = by_time(blocks_of(Buffers(two - 1, two + 1, two, np.ones(2, np.int64), none, none, none)))
-    best = Best(np.empty(0, np.int64), 4, 0, 0, "", False)
-    effort = Effort(time.monotonic() + 1.0, cp_sat=False)
-    fit(b, sections_of(b), best, effort)
-    legal(b, best.offset)
-    improve([part_of(b)], [Best(np.empty(0, np.int64), 4, 3, 3, "", False)], effort)
+    return b
 
 
 def _search(b: Blocks, limit: int, least: bool, effort: Effort) -> Best:
@@ -157,15 +182,36 @@ def _search(b: Blocks, limit: int, least: bool, effort: Effort) -> Best:
     if best.done:
         return best
     fit(b, sections, best, effort)
+    return _lower(b, best, effort)
+
+
+def _lower(b: Blocks, best: Best, effort: Effort) -> Best:
+    """Lower an allocation until its goal is met or the effort is spent."""
     if best.done or effort.over:
         return best
     if pairs_in(b) > MOST_PAIRS or best.height * (len(b.height) + 1) >= _UNBOUNDED:
-        return refit(b, sections, best, effort)
+        return refit(b, sections_of(b), best, effort)
     parts = parts_in_time(b)
     if len(parts) == 1:
         improve([part_of(b)], [best], effort)
         return best
     return _improve_parts(b, parts, best, effort)
+
+
+def _spare(best: Best) -> Best:
+    """The lowest allocation at hand, which may lie above the capacity."""
+    if best.found or best.spare is None:
+        return best
+    return Best(best.spare, best.spare_height, best.bound, best.bound, best.by, True)
+
+
+def _above(b: Blocks, best: Best, effort: Effort) -> Best:
+    """Where nothing was found within the capacity: the lowest allocation above it that the effort allows."""
+    effort.deadline_to_fit, effort.nodes_to_fit = float("inf"), None
+    lowest = _spare(best)
+    if effort.interrupted or not len(b.height):
+        return lowest
+    return _lower(b, lowest, effort) if lowest.found else _search(b, _UNBOUNDED, True, effort)
 
 
 def _improve_parts(b: Blocks, parts: list[NDArray[np.intp]], best: Best, effort: Effort) -> Best:
@@ -183,7 +229,10 @@ def _improve_parts(b: Blocks, parts: list[NDArray[np.intp]], best: Best, effort:
         offset[index] = own.offset
     tallest = max(bests, key=lambda own: own.height)
     bound = max(own.bound for own in bests)
-    return Best(offset, tallest.height, bound, best.goal, tallest.by, all(own.found for own in bests))
+    found = all(own.found for own in bests)
+    return Best(
+        *(offset, tallest.height, bound, best.goal, tallest.by, found), spare=best.spare, spare_height=best.spare_height
+    )
 
 
 def _integers(name: str, values: ArrayLike) -> Ints:

@@ -135,3 +135,12 @@ def test_the_command_says_why_nothing_fits(tmp_path, capsys):
     assert "proved that no plan fits" in shown
     assert "cannot fit together" in shown
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_command_tells_the_least_height_where_the_capacity_is_too_small(tmp_path, capsys):
+    path = tmp_path / "in.csv"
+    path.write_text(PLAIN)
+    assert command(path, "--capacity", 11, "--minimize", "-o", tmp_path / "out.csv", "--json") == 1
+    row = json.loads(capsys.readouterr().out)
+    assert (row["status"], row["height"], row["capacity"], row["gap"]) == ("infeasible", 12, 11, 0.0)
+    assert not (tmp_path / "out.csv").exists()

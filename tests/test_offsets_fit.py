@@ -88,13 +88,13 @@ def test_the_load_is_that_of_the_worst_step(buffers):
 
 def test_large_problems_are_placed_legally():
     rng = np.random.default_rng(0)
-    n = 20_000
-    start = rng.integers(0, 100_000, n)
+    n = 8_000
+    start = rng.integers(0, 40_000, n)
     stop, size = start + rng.integers(1, 900, n), rng.integers(1, 2**20, n)
-    found = allocate(start, stop, size, budget=5.0, max_nodes=1)
+    found = allocate(start, stop, size, budget=1e6, max_nodes=1)
     assert found.height >= found.lower_bound
     assert found.height < 1.25 * found.lower_bound
-    live = [np.flatnonzero((start <= t) & (t < stop)) for t in rng.integers(0, 100_000, 300)]
+    live = [np.flatnonzero((start <= t) & (t < stop)) for t in rng.integers(0, 40_000, 300)]
     for together in live:
         order = together[np.argsort(found.offset[together])]
         assert (found.offset[order][:-1] + size[order][:-1] <= found.offset[order][1:]).all()
@@ -131,3 +131,15 @@ def test_refitting_never_makes_it_worse_and_repeats_itself(seed):
         assert legal(b, after.offset)
         heights.append(after.height)
     assert heights[0] == heights[1]
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 1e9])
+def test_workers_repeat_themselves_on_large_problems(monkeypatch, slow_s):
+    monkeypatch.setattr("tierplan.planner.offset_fit._SLOW_S", slow_s)
+    rng = np.random.default_rng(3)
+    n = 6_000
+    start = rng.integers(0, 30_000, n)
+    stop, size = start + rng.integers(1, 300, n), rng.integers(1, 2**20, n)
+    found = [allocate(start, stop, size, budget=1e6, max_nodes=1, n_workers=w) for w in (1, 2, 2)]
+    assert found[0].height == found[1].height
+    assert (found[1].offset == found[2].offset).all()

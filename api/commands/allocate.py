@@ -73,10 +73,10 @@ def _verify(table: "Buffers", found: "Allocation", capacity: int | None) -> None
 def _row(table: "Buffers", found: "Allocation") -> dict[str, object]:
     return {
         "status": found.status.name.lower(),
-        "height": found.height if found.found else None,
+        "height": found.height if found.height >= 0 else None,
         "capacity": found.capacity if found.capacity >= 0 else None,
         "lower_bound": found.lower_bound,
-        "gap": found.gap if found.found else None,
+        "gap": found.gap if found.height >= 0 else None,
         "n_buffers": len(table),
         "seconds": found.seconds,
         "planner": found.planner,
@@ -95,10 +95,10 @@ def _print(table: "Buffers", found: "Allocation") -> None:
 
     grid = Table(show_header=False, box=None)
     rows = [("buffers", f"{len(table)}"), ("status", found.status.value)]
-    if found.found:
-        rows.append(("height", exact(found.height)))
+    if found.height >= 0:
+        rows.append(("height" if found.found else "lowest height found", exact(found.height)))
     rows += [("capacity", exact(found.capacity)), ("lower bound", exact(found.lower_bound))]
-    if found.found:
+    if found.height >= 0:
         rows.append(("gap", f"{found.gap:.3%}"))
     rows += [("found by", found.planner), ("time", show_seconds(found.seconds))]
     if found.conflict:
