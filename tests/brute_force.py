@@ -6,6 +6,7 @@ alignment that some stack of the other tensors could give.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import oracle
@@ -18,12 +19,19 @@ from tierplan.ir.violation import Rule
 _SPACE = (Rule.ALIGNMENT, Rule.CAPACITY, Rule.SCRATCH, Rule.CHOICE)
 
 
-def cheapest(problem: Problem, *, most_pieces: int = 3, most_copies: int = 2) -> float | None:
+class TooManyError(Exception):
+    """There are more plans than can be tried."""
+
+
+def cheapest(problem: Problem, *, most_pieces: int = 3, most_copies: int = 2, most_plans: int = 5_000) -> float | None:
     """Seconds of the cheapest legal plan; None if there is none.
 
     Units: seconds. Assumes: no plan gains by more residencies or copies per tensor than allowed here.
+    Raises: TooManyError: the stories combine to more than `most_plans`.
     """
     stories = [list(_stories(problem, x, most_pieces, most_copies)) for x in range(problem.n_tensors)]
+    if math.prod(len(of_tensor) for of_tensor in stories) > most_plans:
+        raise TooManyError
     best: float | None = None
     choices = [range(len(choice.alternatives)) for choice in problem.choices]
     for told in itertools.product(*stories):

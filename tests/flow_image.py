@@ -41,6 +41,7 @@ def _tell(problem: Problem, plan: Plan, places: list[Place], values: dict[int, f
         last = turn == turns - 1
         for t in range(n + 1):
             now = turn * n + t
+            ended = dict(past.valid)  # a copy delivered as a stay begins anew goes on with what ended
             if t < n:
                 for r in residencies:
                     goes_on = (
@@ -62,7 +63,7 @@ def _tell(problem: Problem, plan: Plan, places: list[Place], values: dict[int, f
                     r.tier == copy.target and r.start <= min(t, n - 1) < r.stop for r in residencies
                 ):
                     past.delivered.append((now, copy))
-                    past.valid.setdefault(copy.target, now)
+                    past.valid.setdefault(copy.target, ended.get(copy.target, now))
             if t < n:
                 flying |= {c: c.source in past.valid for c in copies if c.start == t}
             for place in (p for p in places if p.visit.step == t):

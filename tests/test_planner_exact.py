@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import brute_force
 import numpy as np
@@ -21,9 +20,6 @@ from tierplan.ir.verify import violations
 from tierplan.planner import exact
 from tierplan.planner.contract import Budget
 from tierplan.planner.exact_grid import Model
-from tierplan.planner.exact_image import solution_of
-from tierplan.planner.exact_life import Clock, lives
-from tierplan.planner.exact_model import build
 from tierplan.planner.exact_pack import Block, pack
 from tierplan.sim.timeline import cost_s
 
@@ -82,35 +78,18 @@ def tight_problems(draw: st.DrawFn, max_tiers: int, max_steps: int, max_tensors:
 @given(tight_problems(2, 3, 2))
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_optimum_is_that_of_brute_force(problem: Problem) -> None:
-    best_s, outcome = brute_force.cheapest(problem), solve(problem)
+    try:
+        best_s = brute_force.cheapest(problem)
+    except brute_force.TooManyError:
+        assume(False)
+        return
+    outcome = solve(problem, seconds=5.0)
     assert (outcome.status is Status.INFEASIBLE) == (best_s is None)
     if best_s is not None:
         assert outcome.bound_s <= best_s * (1 + 1e-9)
         if outcome.status is Status.OPTIMAL:
             assert outcome.cost_s is not None
             assert outcome.cost_s <= best_s * ROUNDING
-
-
-@given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_legal_plan_is_a_solution_that_takes_no_longer(data: st.DataObject) -> None:
-    from ortools.sat.python import cp_model
-
-    problem = data.draw(strategies.problems(data.draw(strategies.machines(max_tiers=3))))
-    plan = data.draw(strategies.legal_plans(problem))
-    assume(plan is not None)
-    assert plan is not None
-    seconds = oracle.turn_s(problem, plan)
-    clock = Clock(max(seconds, 1e-12) / 2**16)
-    model = build(problem, lives(problem), clock, clock.ticks(seconds) + 1)
-    # A copy that takes a whole turn brings what already lies there: nothing may be written meanwhile.
-    shorter = replace(plan, copies=tuple(c for c in plan.copies if c.done - c.start < problem.n_steps))
-    for var, value in solution_of(model, shorter):
-        model.cp.add(var == int(value))
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    assert solver.solve(model.cp) == cp_model.OPTIMAL
-    assert solver.objective_value * clock.unit_s <= seconds * (1 + 1e-9)
 
 
 @given(data=st.data())
@@ -134,16 +113,22 @@ def test_a_prefetch_that_pays_is_found() -> None:
     assert outcome.cost_s == pytest.approx(0.2 + 2 * 1e-4)
 
 
+EVICTED = [(80, NO_HOME, Keep.NOTHING, {0: PRODUCE, 5: READ}), (60, NO_HOME, Keep.NOTHING, {2: PRODUCE, 3: READ})]
+"""The two do not fit in the fast tier together; to move or stream the first takes 0.08 s each way."""
+
+
 def test_a_tensor_is_evicted_and_fetched_again_where_that_hides() -> None:
-    tensors = [
-        (80, NO_HOME, Keep.NOTHING, {0: PRODUCE, 5: READ}),
-        (60, NO_HOME, Keep.NOTHING, {2: PRODUCE, 3: READ}),
-    ]
-    outcome = solve(program(two_tiers(), [0.0, 0.1, 0.0, 0.0, 0.1, 0.0], tensors))
+    outcome = solve(program(two_tiers(), [0.0, 0.1, 0.0, 0.0, 0.1, 0.0], EVICTED))
     assert outcome.status is Status.OPTIMAL
     assert outcome.plan is not None
     assert len(outcome.plan.copies) == 2
     assert outcome.cost_s == pytest.approx(0.2 + 2 * 8e-5 + 2 * 6e-5)
+
+
+def test_a_copy_needs_a_source_that_something_wrote() -> None:
+    outcome = solve(program(two_tiers(), [0.0, 0.0, 0.0, 0.0, 0.1, 0.0], EVICTED))
+    assert outcome.status is Status.OPTIMAL
+    assert outcome.cost_s == pytest.approx(0.1 + 0.08, rel=5e-3)  # only the way back hides
 
 
 def test_the_alternative_that_frees_room_is_taken() -> None:
