@@ -14,7 +14,8 @@ def room_bytes(places: Places, tier: int) -> int:
     """The most bytes that can lie in a tier, each tensor's rounded up to the alignment, or be reserved there."""
     problem = places.problem
     most = sum(max(a.reserved[tier] for a in choice.alternatives) for choice in problem.choices)
-    return max(int(problem.tiers.usable[tier]), most) + int(problem.tiers.alignment[tier]) - 1
+    usable, alignment = int(problem.tiers.usable[tier]), int(problem.tiers.alignment[tier])
+    return max(usable, most) + alignment - 1 if most else -(-usable // alignment) * alignment
 
 
 def stocks_of(places: Places, flows: list[Flow]) -> dict[int, Ints]:
