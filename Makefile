@@ -23,7 +23,7 @@ lint: $(BIN)/python
 
 slow: $(BIN)/python
 	$(BIN)/pip install --quiet '.[dev]'
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 -m slow --hypothesis-profile=explore
 
 clean:
 	rm -rf $(VENV) build *.egg-info

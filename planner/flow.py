@@ -13,7 +13,7 @@ from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.flow_dive import dive
 from tierplan.planner.flow_round import STYLES, rounded
-from tierplan.planner.flow_solve import Relaxation, relax
+from tierplan.planner.flow_solve import Relaxation, build_s, relax
 
 PROVED = 1e-9  # a cost this close to the bound, relatively, is the best possible: the rest is rounding
 _SHARE_OF_BOUND = 0.6  # of the budget; the rest is for plans
@@ -28,6 +28,8 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
     at each step and under what steps leave of links and tiers for copies (docs/bounds.md). Fractions are
     made whole a few tensors at a time, and whole tensors fitted at real offsets, in several orders. The greedy plan
     and `start` compete too.
+
+    A problem too large to write the relaxation down within the budget gets the greedy plan and the simple bound.
 
     Assumes: a cyclic program settles, so that each turn takes as long as the one before.
     Deterministic, if the budget lasts.
@@ -77,7 +79,10 @@ def _run(search: _Search, budget: Budget, start: Plan | None, until: float) -> N
     search.offer(greedy.plan(problem, budget, cost=search.cost).plan, verified=True)
     if search.closed:
         return
-    found = relax(problem, _SHARE_OF_BOUND * (until - time.perf_counter()))
+    left = _SHARE_OF_BOUND * (until - time.perf_counter())
+    if left < build_s(problem):
+        return
+    found = relax(problem, left)
     search.bound_s = max(search.bound_s, found.bound_s)
     search.infeasible = found.infeasible
     if found.infeasible or not found.solved:

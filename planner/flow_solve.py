@@ -20,6 +20,7 @@ _MOST_ROUNDS = 40
 _ENOUGH = 1e-6  # relative rise of the bound
 _IDLE_ROUNDS = 3  # rounds without such a rise after which no more rows are added
 _FIRST_BATCHES = 3
+_BUILD_S = 1e-4  # for one access and one tier
 _LARGE = 5_000  # rows from which the first solve is by the interior point method
 
 
@@ -38,6 +39,11 @@ class Relaxation:
     infeasible: bool = False
 
 
+def build_s(problem: Problem) -> float:
+    """Seconds that it takes to write down the relaxation with flows, about: measured on one core."""
+    return _BUILD_S * len(problem.access_tensor) * problem.n_tiers
+
+
 def relax(problem: Problem, seconds: float) -> Relaxation:
     """Solve the relaxation of `problem` within about `seconds` of wall clock: without flows, then with them.
 
@@ -45,7 +51,7 @@ def relax(problem: Problem, seconds: float) -> Relaxation:
     """
     until = time.perf_counter() + seconds
     rough = Solver(build(problem, flows=False)).settle(until)
-    if rough.infeasible or not rough.solved:
+    if rough.infeasible or not rough.solved or until - time.perf_counter() < build_s(problem):
         return rough
     fine = Solver(build(problem)).settle(until)
     bound_s = max(rough.bound_s, fine.bound_s)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tierplan.ir.plan import Copy
-from tierplan.ir.problem import NO_LINK, Mode, Problem
+from tierplan.ir.problem import NO_LINK, Keep, Mode, Problem
 from tierplan.planner.stories import Stay, Story, copy_of
 from tierplan.planner.supply import Booking, Supply
 from tierplan.planner.visits import Visit
@@ -87,6 +87,8 @@ class Telling:
     def _reach(self, visit: Visit, tier: int, kept: bool, opens: int) -> bool:
         """Make the tensor lie in `tier` when `visit` takes place, or else where it can; whether it lies anywhere."""
         t = visit.step
+        if visit.is_end and self.problem.keep[self.x] == Keep.HOME:
+            return self.base == self.problem.home[self.x] and self._serve_from_base(t, opens)
         if self.base_valid and tier > self.base and self.problem.tiers.direct[self.base]:
             tier = self.base
         if self.run is not None and self.run.tier == tier and kept:
