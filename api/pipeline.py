@@ -15,8 +15,8 @@ from tierplan.ir.verify import violations
 from tierplan.ir.violation import Violation
 from tierplan.planner.contract import Budget
 from tierplan.planner.registry import DEFAULT, find_planner
+from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.lowering import lower as lower_graph
-from tierplan.sim.timeline import cost_s
 from tierplan.sim.timeline import simulate as run
 
 Program = Graph | Problem | Callable[..., Any]
@@ -85,7 +85,7 @@ def plan(
     problem = lower(program, hardware, args=args)
     if start is not None and (broken := verify(problem, start)):
         raise InvalidInputError(f"the start plan is not legal: {broken[0]}")
-    outcome = search(problem, limit, start=start, cost=lambda candidate: cost_s(problem, candidate))
+    outcome = search(problem, limit, start=start, cost=Simulated(problem))
     if outcome.plan is not None and (broken := verify(problem, outcome.plan)):
         raise InvalidPlanError(f"planner '{planner}' broke {len(broken)} rules; the first: {broken[0]}")
     return outcome

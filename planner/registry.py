@@ -9,6 +9,7 @@ _WHERE = {
     "greedy": "tierplan.planner.greedy:plan",
     "exact": "tierplan.planner.exact:plan",
     "msa": "tierplan.planner.msa:plan",
+    "local": "tierplan.planner.local.plan:plan",
     "flow": "tierplan.planner.flow:plan",
 }
 

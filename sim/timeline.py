@@ -17,12 +17,7 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
 
     tiers, links = problem.tiers, problem.links
     serves = access_tiers(problem, plan)
-    tier_read, tier_write, link = _kernels.step_loads(
-        problem.n_tiers, len(links.names), problem.access_start, serves,
-        problem.access_read, problem.access_write, tiers.read_link, tiers.write_link,
-    )  # fmt: skip
-    compute_s = problem.compute_s.copy()
-    _add_effects(problem, plan, compute_s, tier_read, tier_write, link)
+    compute_s, tier_read, tier_write, link = base_loads(problem, plan, serves)
     own, limit, tier_s, link_s = _kernels.step_times(
         compute_s, tier_read, tier_write, link, tiers.read_bandwidth, tiers.write_bandwidth, links.bandwidth
     )
@@ -86,6 +81,23 @@ def access_tiers(problem: Problem, plan: Plan) -> Ints:
         np.searchsorted(lies_of, tensors), lies_tier, lies_offset, lies_start, lies_stop,
         np.searchsorted(copy_of, tensors), copy_source, copy_target, copy_start, copy_done,
     )  # fmt: skip
+
+
+def base_loads(problem: Problem, plan: Plan, serves: Ints) -> tuple[Floats, Ints, Ints, Ints]:
+    """Shapes [S], [S, K], [S, K], [S, L]: what steps compute (s), read and write per tier, and move per link (bytes).
+
+    `serves` [A] is the tier that serves each access; the alternatives that the plan takes are counted in.
+    """
+    from tierplan.sim import _kernels
+
+    tiers = problem.tiers
+    tier_read, tier_write, link = _kernels.step_loads(
+        problem.n_tiers, len(problem.links.names), problem.access_start, serves,
+        problem.access_read, problem.access_write, tiers.read_link, tiers.write_link,
+    )  # fmt: skip
+    compute_s = problem.compute_s.copy()
+    _add_effects(problem, plan, compute_s, tier_read, tier_write, link)
+    return compute_s, tier_read, tier_write, link
 
 
 def _columns(rows: list[tuple[int, int, int, int, int]]) -> tuple[Ints, Ints, Ints, Ints, Ints]:

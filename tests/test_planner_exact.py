@@ -21,6 +21,7 @@ from tierplan.planner import exact
 from tierplan.planner.contract import Budget
 from tierplan.planner.exact_grid import Model
 from tierplan.planner.exact_pack import Block, pack
+from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.timeline import cost_s
 
 ROUNDING = 1 + exact.PROVED
@@ -61,7 +62,7 @@ def program(
 
 
 def solve(problem: Problem, *, start: Plan | None = None, seconds: float = 20.0) -> Outcome:
-    outcome = exact.plan(problem, Budget(seconds, workers=1), start=start, cost=lambda plan: cost_s(problem, plan))
+    outcome = exact.plan(problem, Budget(seconds, workers=1), start=start, cost=Simulated(problem))
     if outcome.plan is not None:
         assert list(violations(problem, outcome.plan)) == []
         assert outcome.cost_s == cost_s(problem, outcome.plan)

@@ -17,7 +17,7 @@ from tierplan.planner.contract import Budget
 from tierplan.planner.flow_dive import dive
 from tierplan.planner.flow_round import STYLES, rounded
 from tierplan.planner.flow_solve import relax
-from tierplan.sim.timeline import cost_s
+from tierplan.sim.incremental.session import Simulated
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
@@ -29,7 +29,7 @@ def tight_problems(draw: st.DrawFn) -> Problem:
 
 
 def solve(problem: Problem, seconds: float = 5.0):
-    return flow.plan(problem, Budget(seconds, workers=1), cost=lambda plan: cost_s(problem, plan))
+    return flow.plan(problem, Budget(seconds, workers=1), cost=Simulated(problem))
 
 
 @given(tight_problems())
@@ -48,7 +48,7 @@ def test_every_rounding_is_legal(problem: Problem) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 def test_never_worse_than_greedy_nor_its_bound_than_the_first(problem: Problem) -> None:
     outcome = solve(problem)
-    other = greedy.plan(problem, Budget(5.0), cost=lambda plan: cost_s(problem, plan))
+    other = greedy.plan(problem, Budget(5.0), cost=Simulated(problem))
     assert outcome.bound_s >= first_bound(problem) * (1 - 1e-9)
     if other.cost_s is not None:
         assert outcome.cost_s is not None

@@ -14,6 +14,7 @@ from tierplan.planner.contract import Budget
 from tierplan.planner.msa_cost import Channel, Clock, Picker, Ratios
 from tierplan.planner.stories import Room
 from tierplan.planner.visits import visits_of
+from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.timeline import cost_s
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -55,7 +56,7 @@ def test_every_candidate_is_legal(problem: Problem) -> None:
 @given(tight_problems())
 @settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 def test_never_worse_than_all_in_the_slow_tier(problem: Problem) -> None:
-    outcome = msa.plan(problem, Budget(5.0), cost=lambda plan: cost_s(problem, plan))
+    outcome = msa.plan(problem, Budget(5.0), cost=Simulated(problem))
     slow = all_in_the_slow_tier(problem)
     if slow is not None:
         assert outcome.cost_s is not None
@@ -110,7 +111,7 @@ def test_an_output_is_produced_in_the_fast_tier_and_a_weight_prefetched() -> Non
     problem = small.problem(
         ["produce y", "read y", "read w"], {"y": 100, "w": 100}, home=["w"], compute_s=[50.0, 50.0, 0.0], on=TWO_TIERS
     )
-    outcome = msa.plan(problem, Budget(5.0), cost=lambda plan: cost_s(problem, plan))
+    outcome = msa.plan(problem, Budget(5.0), cost=Simulated(problem))
     assert outcome.plan is not None
     assert {r.tier for r in outcome.plan.residencies if r.tensor == 0} == {0}
     assert [(c.tensor, c.source, c.target, c.done) for c in outcome.plan.copies] == [(1, 1, 0, 2)]

@@ -10,6 +10,7 @@ from tierplan.ir.verify import violations
 from tierplan.planner.bounds import first_bound, is_infeasible
 from tierplan.planner.contract import Budget
 from tierplan.planner.registry import find_planner, planner_names
+from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.timeline import cost_s
 
 BUDGET = Budget(seconds=1.0, workers=1)
@@ -21,7 +22,7 @@ BUDGET = Budget(seconds=1.0, workers=1)
 def test_every_plan_is_legal_and_no_cheaper_than_the_bound(name: str, data: st.DataObject) -> None:
     machine = data.draw(strategies.machines(capacity=data.draw(st.sampled_from((500_000, 2_000_000, 10**8)))))
     problem = data.draw(strategies.problems(machine))
-    outcome = find_planner(name)(problem, BUDGET, cost=lambda plan: cost_s(problem, plan))
+    outcome = find_planner(name)(problem, BUDGET, cost=Simulated(problem))
     if outcome.plan is None:
         assert outcome.status in (Status.INFEASIBLE, Status.GAVE_UP)
         return

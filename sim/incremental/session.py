@@ -1,0 +1,204 @@
+"""A plan that is edited tensor by tensor: its time after each edit, without simulating all of it again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tierplan.ir.plan import Copy, Plan
+from tierplan.ir.problem import Floats, Ints, Problem
+from tierplan.sim.incremental._kernels import (
+    Copies,
+    Journal,
+    Path,
+    Rates,
+    Steps,
+    attach,
+    change,
+    change_back,
+    resimulate,
+    time_steps,
+)
+from tierplan.sim.timeline import access_tiers, base_loads, cost_s
+
+_WIDTH = 32  # copies under way at once that rows have room for at first
+_TURNS = 8  # that an edit may need to settle before all of it is simulated again
+_FRESH = 64  # edits after which the sum of all rows is added up anew: rounding
+
+
+class Simulated:
+    """What a plan of a problem costs: its simulated seconds."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def __call__(self, plan: Plan, /) -> float:
+        """Seconds of one run, or of one turn of a cyclic program, under a legal plan."""
+        return cost_s(self.problem, plan)
+
+    def follow(self, plan: Plan, /) -> "Session":
+        """Edit a legal plan step by step."""
+        return Session(self.problem, plan)
+
+
+class Session:
+    """Follows a legal plan through edits: `change`, then `keep` or `undo`.
+
+    Copies of one step are issued in the order in which they are needed, then by tensor and target. `serves` [A] is the tier that serves each
+    access, and `rows` names the copies of the plan in its order: `change` takes and gives such names.
+    Units: seconds and bytes. Source: docs/semantics.md.
+    """
+
+    def __init__(self, problem: Problem, plan: Plan) -> None:
+        tiers, links = problem.tiers, problem.links
+        self.problem = problem
+        self.serves = access_tiers(problem, plan)
+        self.rates = Rates(
+            tiers.read_bandwidth, tiers.write_bandwidth, links.bandwidth, links.channels,
+            tiers.read_link, tiers.write_link,
+        )  # fmt: skip
+        self._access_step = problem.access_step
+        self._link = np.array(
+            [[links.between(j, k) for k in range(problem.n_tiers)] for j in range(problem.n_tiers)], dtype=np.int64
+        )
+        self._cap = _caps(problem)
+        compute_s, tier_read, tier_write, link = base_loads(problem, plan, self.serves)
+        shape = problem.n_steps
+        self.steps = Steps(
+            tier_read, tier_write, link, compute_s,
+            np.zeros(shape), np.zeros((shape, problem.n_tiers)), np.zeros((shape, len(links.names))),
+        )  # fmt: skip
+        time_steps(self.steps, self.rates)
+        self.copies = _no_copies(max(64, 2 * len(plan.copies)))
+        self._free = list(range(len(self.copies.start) - 1, -1, -1))
+        self.rows = self._add(plan.copies)
+        first = np.full(problem.n_steps, -1, dtype=np.int64)
+        self._path, self._journal = _empty_path(first, _WIDTH), _journal(0, _WIDTH)
+        for row in self.rows.tolist():
+            attach(row, self.copies, self._path)
+        self._begin()
+        self._last: tuple[Ints, ...] | None = None
+        self._edits = 0
+
+    @property
+    def elapsed_s(self) -> Floats:
+        """Shape [S + 1]: how long each step, and the end, takes with what it waits for."""
+        return self._path.elapsed_s
+
+    @property
+    def supply(self) -> tuple[Floats, Floats, Floats]:
+        """Shapes [S], [S, K], [S, L]: how long steps take, and use tiers and links, themselves."""
+        return self.steps.own_s, self.steps.tier_s, self.steps.link_s
+
+    def change(self, accesses: Ints, tiers: Ints, removed: Ints, added: Sequence[Copy]) -> float:
+        """Seconds of the plan in which `tiers` serve these accesses, without some copies and with others."""
+        rows = self._add(added)
+        step, old = self._access_step[accesses], self.serves[accesses]
+        reads, writes = self.problem.access_read[accesses], self.problem.access_write[accesses]
+        extra = change(
+            self.problem.cyclic, step, old, tiers, reads, writes, removed, rows,
+            self.steps, self.rates, self.copies, self._path, self._journal,
+        )  # fmt: skip
+        self.serves[accesses] = tiers
+        self._last = (accesses, step, old, tiers, reads, writes, removed, rows)
+        self._before_s = self.seconds
+        self._fresh = bool(np.isnan(extra))
+        if self._fresh:
+            self._begin()
+        else:
+            self.seconds += extra
+        return self.seconds
+
+    def keep(self) -> Ints:
+        """Keep the last change; the names of the copies that it added."""
+        assert self._last is not None
+        removed, rows = self._last[-2:]
+        self._free += removed.tolist()
+        self._last = None
+        self._edits += 1
+        if self._edits % _FRESH == 0:
+            self.seconds = float(self._path.elapsed_s.sum())
+        return rows
+
+    def undo(self) -> None:
+        """Take the last change back."""
+        assert self._last is not None
+        accesses, step, old, tiers, reads, writes, removed, rows = self._last
+        change_back(
+            step, old, tiers, reads, writes, removed, rows,
+            self.steps, self.rates, self.copies, self._path, self._journal,
+        )  # fmt: skip
+        self.serves[accesses] = old
+        self._free += rows.tolist()
+        self._last = None
+        if self._fresh:
+            self._begin()
+        self.seconds = self._before_s
+
+    def _add(self, added: Sequence[Copy]) -> Ints:
+        """Rows for copies that no step issues yet."""
+        while len(self._free) < len(added):
+            self._more_rows()
+        rows = np.array([self._free.pop() for _ in added], dtype=np.int64)
+        if not added:
+            return rows
+        table, n, size = self.copies, self.problem.n_steps, self.problem.size
+        for row, c in zip(rows.tolist(), added, strict=True):
+            table.tensor[row], table.start[row], table.done[row] = c.tensor, c.start, c.done
+            table.need[row] = c.done - n if c.done > n else c.done
+            table.source[row], table.target[row] = c.source, c.target
+            table.link[row] = self._link[c.source, c.target]
+            table.size[row], table.cap[row] = size[c.tensor], self._cap[c.tensor, c.source]
+            latency = self.problem.links.latency_s[table.link[row]] + self.problem.tiers.latency_s[c.source]
+            table.latency[row] = latency
+            table.removed[row] = 1
+        return rows
+
+    def _more_rows(self) -> None:
+        old = len(self.copies.start)
+        self.copies = Copies(*(np.concatenate([column, np.zeros_like(column)]) for column in self.copies))
+        self._free = [*range(2 * old - 1, old - 1, -1), *self._free]
+
+    def _begin(self) -> None:
+        """Simulate all of it, with room for as many copies under way at once as there are."""
+        n, cyclic, width = self.problem.n_steps, self.problem.cyclic, self._path.active.shape[1]
+        while True:
+            self._path = _empty_path(self._path.first, width)
+            extra = resimulate(0, n, cyclic, self.steps, self.rates, self.copies, self._path, _journal(0, width))
+            if not np.isnan(extra):
+                break
+            width *= 2
+        if len(self._journal.step) == 0 or self._journal.active.shape[1] != width:
+            self._journal = _journal(_TURNS * (n + 1), width)
+        self.seconds = float(self._path.elapsed_s.sum())
+
+
+def _caps(problem: Problem) -> Floats:
+    """Shape [N, K]: the rate at which a copy of each tensor can be read from each tier."""
+    tiers = problem.tiers
+    cap = np.repeat(tiers.read_bandwidth[None, :], problem.n_tensors, axis=0)
+    for k, curve in enumerate(tiers.read_curve):
+        if curve:
+            chunks, rates = zip(*curve, strict=True)
+            cap[:, k] = np.interp(problem.size, chunks, rates)
+    return cap
+
+
+def _no_copies(n: int) -> Copies:
+    kinds = {"cap", "latency", "left", "delay", "end"}
+    return Copies(*(np.zeros(n, dtype=np.float64 if f in kinds else np.int64) for f in Copies._fields))
+
+
+def _empty_path(first: Ints, width: int) -> Path:
+    rows = len(first) + 1
+    return Path(
+        first, np.zeros(rows), np.full(rows, -1, dtype=np.int64), np.zeros((rows, width), dtype=np.int64),
+        np.zeros((rows, width)), np.zeros((rows, width)),
+    )  # fmt: skip
+
+
+def _journal(rows: int, width: int) -> Journal:
+    return Journal(
+        np.zeros(1, dtype=np.int64), np.zeros(rows, dtype=np.int64), np.zeros(rows),
+        np.zeros(rows, dtype=np.int64), np.zeros((rows, width), dtype=np.int64), np.zeros((rows, width)),
+        np.zeros((rows, width)),
+    )  # fmt: skip
