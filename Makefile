@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 demo: $(BIN)/python
 	$(BIN)/pip install --quiet .
-	$(BIN)/tierplan plan llama2-7b --hardware laptop --phase decode --context 4096 --dtype bf16
+	$(BIN)/tierplan plan llama2-7b --hardware laptop --phase decode --context 4096 --dtype bf16 --planner greedy
 
 test: $(BIN)/python
 	$(BIN)/pip install --quiet '.[dev]'

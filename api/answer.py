@@ -113,7 +113,7 @@ def answer_row(
         "traffic": [],
         "planning_s": outcome.planning_s,
         "missing_bytes": dict(outcome.missing),
-        "notes": list(problem.notes),
+        "notes": [*problem.notes, *outcome.notes],
     }
     if outcome.plan is None or timeline is None:
         return row

@@ -1,5 +1,6 @@
 """The command line: `tierplan COMMAND`. Exits 0 done, 1 no plan or a rule broken, 2 bad input."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def _options(  # pyright: ignore[reportUnusedFunction]
 def main() -> None:
     """Run the command line; every expected error is one line on standard error."""
     arguments = sys.argv[1:]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: planners return the best plan so far
     try:
         code = app(arguments or ["--help"], standalone_mode=False)
         if code == _INTERRUPTED:  # how typer tells of Ctrl-C

@@ -32,7 +32,7 @@ def print_answer(title: str, problem: Problem, outcome: Outcome, timeline: Timel
     gap = "not known" if outcome.gap is None else f"{outcome.gap:.2%}"
     out.print(f"bound       no plan is faster than {show_seconds(outcome.bound_s)}; gap {gap}")
     out.print(f"planning    {show_seconds(outcome.planning_s)} by {outcome.planner}")
-    for note in problem.notes:
+    for note in (*problem.notes, *outcome.notes):
         out.print(f"note        {note}")
 
 

@@ -1,7 +1,7 @@
 """A two-layer transformer block in plain jax.numpy: `block`, its loss, and the loss with its gradient.
 
     tierplan plan examples/transformer_block.py:block --hardware tpu-v4i
-    tierplan compare examples/transformer_block.py:loss_and_grad --hardware tpu-v4i --planners greedy,exact
+    tierplan compare examples/transformer_block.py:loss_and_grad --hardware tpu-v4i --planners greedy,msa,flow,auto
 
 The arguments are shapes only: nothing is allocated, nothing runs.
 """

@@ -24,7 +24,7 @@ class Outcome:
     `cost_s` is the simulated time of `plan` (of one turn when the program is cyclic) and
     `bound_s` a proved lower bound on that of every legal plan, both in seconds.
     `missing` tells, for a program that does not fit, the bytes that lack if its data had
-    to lie in that tier and the faster ones.
+    to lie in that tier and the faster ones. `notes` tell what went wrong on the way.
     """
 
     planner: str
@@ -34,6 +34,7 @@ class Outcome:
     bound_s: float
     planning_s: float
     missing: Mapping[str, int] = field(default_factory=dict[str, int])
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         found = self.status in (Status.OPTIMAL, Status.FEASIBLE)

@@ -54,6 +54,7 @@ ENERGY_PER_BYTE = Quantity(
     1e-21,
     1.0,
 )
+SHARE = Quantity("a share", "1 %", {"%": 0.01, "": 1.0}, 1e-9, 100.0)
 ENERGY_PER_OP = Quantity(
     "an energy", "0.5 pJ/op", {f"{p}J/{per}": s for p, s in _SMALL.items() for per in ("op", "flop")}, 1e-21, 1.0
 )
@@ -122,6 +123,15 @@ def read_seconds(text: str) -> float:
     2e-06
     """
     return read(text, DURATION)
+
+
+def read_share(text: str) -> float:
+    """A share, in percent or as a plain number.
+
+    >>> read_share("1%")
+    0.01
+    """
+    return read(text, SHARE)
 
 
 def read_rate(text: str) -> float:

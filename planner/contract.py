@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Protocol
 
 from tierplan.ir.errors import InvalidInputError
@@ -51,6 +52,10 @@ class Cost(Protocol):
         """Edit a legal plan step by step."""
         ...
 
+    def warm(self) -> None:
+        """Compile what the first call would compile, if anything."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -58,6 +63,7 @@ class Budget:
 
     `evaluations`: plans that a search may look at, so that its result can be repeated. `gap`: a plan within this
     share of its proved bound is good enough, 0.01 for 1%. `bound_s`: a bound that is proved already, in seconds.
+    `stop`: once it is set, the search ends soon with the best plan so far.
     The same problem, budget and seed give the same plan, unless the clock ends the search.
     """
 
@@ -67,6 +73,7 @@ class Budget:
     evaluations: int | None = None
     gap: float = 0.0
     bound_s: float = 0.0
+    stop: Event | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.seconds) or self.seconds <= 0:
@@ -77,6 +84,11 @@ class Budget:
             raise InvalidInputError(f"a budget of {self.evaluations} evaluations; need at least 1")
         if not 0 <= self.gap < math.inf:
             raise InvalidInputError(f"a gap of {self.gap}; need a share such as 0.01")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the search is to end now."""
+        return self.stop is not None and self.stop.is_set()
 
 
 class Planner(Protocol):

@@ -87,13 +87,14 @@ def _run(search: _Search, budget: Budget, start: Plan | None, until: float) -> N
     search.infeasible = found.infeasible
     if found.infeasible or not found.solved:
         return
-    for candidate in _roundings(found, until):
+    for candidate in roundings(found, until):
         search.offer(candidate)
-        if search.closed or time.perf_counter() > until:
+        if search.closed or budget.stopped or time.perf_counter() > until:
             return
 
 
-def _roundings(found: Relaxation, until: float) -> Iterator[Plan | None]:
+def roundings(found: Relaxation, until: float) -> Iterator[Plan | None]:
+    """Plans near a solved relaxation, to be verified; None for those that came to nothing."""
     for threshold in _THRESHOLDS:
         for style in STYLES:
             yield rounded(found, {}, style, threshold)

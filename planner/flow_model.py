@@ -11,7 +11,7 @@ from tierplan.planner.flow_places import Place, Places, places_of
 from tierplan.planner.flow_room import Lead, Room, pressed_tiers, rooms_of, short_groups
 from tierplan.planner.flow_rows import Matrix, matrix
 from tierplan.planner.flow_steps import Flow, Streams, add_steps, flows_of, streams_of
-from tierplan.planner.flow_stock import stocks_of
+from tierplan.planner.flow_stock import backlogs_of, stocks_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,9 @@ def build(problem: Problem, lead: Lead | None = None, *, flows: bool = True) -> 
     streams = streams_of(places, taken)
     moving = flows_of(places) if flows else []
     least_s = add_steps(places, taken, streams, moving, unit_s)
-    stocks = stocks_of(places, moving) if lead is None else {}
+    stocks = {k: [column] for k, column in stocks_of(places, moving).items()} if lead is None else {}
+    for k, column in backlogs_of(places, moving).items() if lead is None else ():
+        stocks.setdefault(k, []).append(column)
     return Lp(
         problem, places, taken, streams, moving, rooms_of(places, taken, stocks, lead or _least_lead), _moves(places),
         matrix(places.rows, places.n_columns), places.n_columns, unit_s, least_s,

@@ -25,8 +25,8 @@ class Room:
     """Entry i: column `column[i]` takes the share `share[i]` of the room over steps `[start[i], stop[i])`.
 
     `reserved[i]` is the share that column `reserving[i]` takes at every step. `steps`: those at which the room may be
-    short, without those whose occupants are all there at a step beside them as well. `stock[t]`: the column of what
-    lies there at step t ahead of visits (`flow_stock.stocks_of`); empty if that is not known.
+    short, without those whose occupants are all there at a step beside them as well. `stock[i, t]`: a column of what
+    else lies there at step t, ahead of visits or until it is copied away (`flow_stock`); no row i if that is not known.
     """
 
     column: Ints
@@ -42,7 +42,7 @@ class Room:
         """Add the row of step t."""
         there = (self.start <= t) & (t < self.stop)
         terms = zip(self.column[there].tolist(), (-self.share[there]).tolist(), strict=True)
-        stock = [(int(self.stock[t]), -1.0)] if len(self.stock) else []
+        stock = [(int(columns[t]), -1.0) for columns in self.stock]
         rows.extend(-1.0, [*terms, *stock, *zip(self.reserving.tolist(), (-self.reserved).tolist(), strict=True)])
 
     def filled(self, x: Floats) -> Floats:
@@ -52,7 +52,7 @@ class Room:
         np.add.at(change, self.start, self.share * x[self.column])
         np.add.at(change, self.stop, -self.share * x[self.column])
         change = np.cumsum(change) + float(self.reserved @ x[self.reserving])
-        change[: len(self.stock)] += x[self.stock]
+        change[: self.stock.shape[1]] += x[self.stock].sum(axis=0)
         return change
 
 
@@ -79,7 +79,7 @@ def short_groups(problem: Problem) -> tuple[int, ...]:
     return tuple(m for m in range(2, problem.n_tiers) if load > int(room[m - 1]))
 
 
-def rooms_of(places: Places, taken: list[list[int]], stocks: dict[int, Ints], lead: Lead) -> list[Room]:
+def rooms_of(places: Places, taken: list[list[int]], stocks: dict[int, list[Ints]], lead: Lead) -> list[Room]:
     """The rooms that can be short: single tiers, then the fastest tiers together."""
     pressed = [k for k in range(places.problem.n_tiers) if places.pressed[k]]
     return [_of_tier(places, taken, k, stocks.get(k), lead) for k in pressed] + [
@@ -116,7 +116,7 @@ def _most_reserved(problem: Problem) -> list[int]:
     return [sum(max(a.reserved[k] for a in c.alternatives) for c in problem.choices) for k in range(problem.n_tiers)]
 
 
-def _of_tier(places: Places, taken: list[list[int]], k: int, stock: Ints | None, lead: Lead) -> Room:
+def _of_tier(places: Places, taken: list[list[int]], k: int, stock: list[Ints] | None, lead: Lead) -> Room:
     """One tier; offsets waste what sizes lack to the alignment."""
     problem = places.problem
     alignment = int(problem.tiers.alignment[k])
@@ -139,7 +139,7 @@ def _of_tier(places: Places, taken: list[list[int]], k: int, stock: Ints | None,
         for alternative, column in zip(choice.alternatives, group, strict=True)
     ]
     room = spans.room(padded, limit, limit - most, reserved)
-    return room if stock is None else replace(room, steps=np.arange(problem.n_steps), stock=stock)
+    return room if stock is None else replace(room, steps=np.arange(problem.n_steps), stock=np.stack(stock))
 
 
 def _of_group(places: Places, m: int) -> Room:
@@ -181,7 +181,7 @@ class _Spans:
             column, start, stop, size[tensor] / limit,
             np.array([c for c, _ in reserved], dtype=np.int64), np.array([s for _, s in reserved], dtype=np.float64),
             steps[_loads(self.n, size, tensor, start, stop)[steps] > harmless],
-            np.zeros(0, dtype=np.int64),
+            np.zeros((0, 0), dtype=np.int64),
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from tierplan.ir.errors import unknown_name
 from tierplan.planner.contract import Planner
 
 _WHERE = {
+    "auto": "tierplan.planner.auto:plan",
     "greedy": "tierplan.planner.greedy:plan",
     "exact": "tierplan.planner.exact:plan",
     "msa": "tierplan.planner.msa:plan",
@@ -13,7 +14,7 @@ _WHERE = {
     "flow": "tierplan.planner.flow:plan",
 }
 
-DEFAULT = "greedy"
+DEFAULT = "auto"
 
 
 def planner_names() -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def test_version(run: Run) -> None:
 
 
 def test_plan_answers_in_order(run: Run) -> None:
-    ran = run("plan", "gpt2", "--hardware", "laptop", "--context", "128", "--dtype", "bf16")
+    ran = run("plan", "gpt2", "--hardware", "laptop", "--context", "128", "--dtype", "bf16", "--budget", "1s")
     assert (ran.code, ran.err) == (0, "")
     found = [ran.out.index(word) for word in (
         "fits", "what lies where", "weights", "predicted", "tokens/s", "limited by", "bound", "gap", "planning",
@@ -103,10 +103,12 @@ def test_plan_answers_in_order(run: Run) -> None:
 
 
 def test_plan_as_json_has_the_promised_keys_and_true_sums(run: Run) -> None:
-    row = json_of(run("plan", "gpt2", "--hardware", "laptop", "--context", "128", "--dtype", "bf16", "--json"))
+    row = json_of(
+        run("plan", "gpt2", "-H", "laptop", "--context", "128", "--dtype", "bf16", "--budget", "1s", "--json")
+    )
     assert set(row) >= KEYS
     assert set(row["predicted"]) >= {"time_s", "tokens_per_s", "energy_j"}
-    assert (row["model"], row["hardware"], row["planner"]) == ("gpt2", "laptop", "greedy")
+    assert (row["model"], row["hardware"], row["planner"]) == ("gpt2", "laptop", "auto")
     assert row["status"] in ("OPTIMAL", "FEASIBLE")
     assert row["predicted"]["tokens_per_s"] == pytest.approx(1 / row["predicted"]["time_s"])
     assert row["bound_s"] <= row["predicted"]["time_s"]
@@ -121,7 +123,7 @@ def test_plan_as_json_has_the_promised_keys_and_true_sums(run: Run) -> None:
 def test_a_plan_file_is_verified_and_simulated_again(run: Run, tmp_path: Path) -> None:
     planned = json_of(run("plan", "buffers.csv", "-H", "bench.yaml", "-o", "plan.json", "--json"))
     file = parse_plan((tmp_path / "plan.json").read_text(encoding="utf-8"), "plan.json")
-    assert (file.version, file.hardware, file.planner) == (tierplan.__version__, "bench.yaml", "greedy")
+    assert (file.version, file.hardware, file.planner) == (tierplan.__version__, "bench.yaml", "auto")
     assert file.model.startswith("buffers.csv")
     assert file.cost_s == planned["predicted"]["time_s"]
     legal = run("verify", "plan.json")
@@ -187,7 +189,20 @@ def test_an_output_file_stays_as_it_was_if_writing_fails(
 
 
 def test_what_fits_nowhere_exits_1_with_the_bytes_that_lack(run: Run, tmp_path: Path) -> None:
-    arguments = ("plan", "gpt2", "-H", "bench.yaml", "--context", "128", "--dtype", "bf16", "-o", "plan.json")
+    arguments = (
+        "plan",
+        "gpt2",
+        "-H",
+        "bench.yaml",
+        "--context",
+        "128",
+        "--dtype",
+        "bf16",
+        "--budget",
+        "1s",
+        "-o",
+        "plan.json",
+    )
     ran = run(*arguments, "--json")
     row = json.loads(ran.out)
     assert (ran.code, ran.err) == (1, "")

@@ -70,7 +70,7 @@ def test_every_package_is_listed_has_a_folder_and_an_init() -> None:
     assert sorted(PACKAGES) == sorted(FOLDERS)
     for name, folder in FOLDERS.items():
         assert (ROOT / folder / "__init__.py").is_file()
-        assert name.split(".")[1:] == (folder.split("/")[1:] if folder.startswith("api") else [folder])
+        assert name.split(".")[1:] == (folder.split("/")[1:] if folder.startswith("api") else folder.split("/"))
 
 
 def test_files_that_are_no_source_are_listed_as_package_data() -> None:

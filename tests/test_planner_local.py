@@ -24,6 +24,7 @@ def planned(draw: st.DrawFn) -> tuple[Problem, Plan]:
     problem = draw(strategies.problems(draw(strategies.machines(capacity=draw(st.sampled_from(CAPACITIES))))))
     plan = draw(strategies.legal_plans(problem))
     assume(plan is not None)
+    assert plan is not None
     assume(not any(True for _ in violations(problem, plan)))
     return problem, plan
 

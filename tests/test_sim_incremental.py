@@ -2,7 +2,7 @@
 
 import numpy as np
 import strategies
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tierplan.ir.plan import Plan
@@ -25,6 +25,8 @@ def two_plans(draw: st.DrawFn) -> tuple[Problem, Plan, Plan]:
     problem = draw(strategies.problems(draw(strategies.machines(capacity=10**9))))
     first, second = draw(strategies.legal_plans(problem)), draw(strategies.legal_plans(problem))
     assume(first is not None and second is not None)
+    assert first is not None
+    assert second is not None
     return problem, in_order(first), in_order(second)
 
 
@@ -34,12 +36,7 @@ def assert_same(session: Session, problem: Problem, plan: Plan) -> None:
 
 
 @given(two_plans(), st.lists(st.booleans(), min_size=30, max_size=30))
-@settings(
-    max_examples=int(__import__("os").environ.get("NE", "60")),
-    phases=(Phase.generate,),
-    deadline=None,
-    suppress_health_check=SLOW,
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 def test_edits_from_one_plan_to_another(case: tuple[Problem, Plan, Plan], kept: list[bool]) -> None:
     problem, plan, other = case
     session = Session(problem, plan)

@@ -10,6 +10,7 @@ from tierplan.commands.options import (
     Context,
     Cyclic,
     Dtype,
+    Gap,
     Hardware,
     Model,
     Phase,
@@ -28,15 +29,18 @@ def compare(
     dtype: Dtype = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
-    planners: Annotated[str, typer.Option(metavar="LIST", help="Planners, separated by commas.")] = "greedy,exact",
+    planners: Annotated[
+        str, typer.Option(metavar="LIST", help="Planners, separated by commas.")
+    ] = "greedy,msa,flow,auto",
     budget: Seconds = "10s",
+    gap: Gap = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Plan MODEL with several planners, each with the whole budget, and compare predicted times and bounds."""
     from tierplan.ir.errors import InvalidInputError
     from tierplan.ir.outcome import Outcome
-    from tierplan.ir.units import read_seconds
+    from tierplan.ir.units import read_seconds, read_share
     from tierplan.pipeline import lower, plan
     from tierplan.planner.contract import Budget
     from tierplan.planner.registry import find_planner, planner_names
@@ -48,7 +52,7 @@ def compare(
         raise InvalidInputError(f"--planners names none; write like --planners {','.join(planner_names())}")
     for name in names:
         find_planner(name)
-    limit = Budget(seconds=read_seconds(budget), seed=seed)
+    limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     with progress(f"reading {model}"):
         graph = read_program(model, Shaping(phase, batch, context, dtype, shapes, cyclic))
         problem = lower(graph, hardware)

@@ -30,6 +30,11 @@ Cyclic = Annotated[
     bool | None, typer.Option("--cyclic/--once", help="JAX functions: repeats forever, or runs once (default).")
 ]
 Seconds = Annotated[str, typer.Option("--budget", metavar="TIME", help="How long to search, like 10s or 500ms.")]
+Gap = Annotated[
+    str | None,
+    typer.Option("--gap", metavar="SHARE", help="Stop at a plan that is proved to be this close to the best: 1%."),
+]
+Planner = Annotated[str, typer.Option(metavar="NAME", help="Which planner to use.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of planners that draw at random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, in base units.")]
 PlanPath = Annotated[str, typer.Argument(metavar="PLAN", help="A plan file, as 'tierplan plan -o' writes it.")]

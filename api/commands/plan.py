@@ -11,9 +11,11 @@ from tierplan.commands.options import (
     Context,
     Cyclic,
     Dtype,
+    Gap,
     Hardware,
     Model,
     Phase,
+    Planner,
     Seconds,
     Seed,
     Shapes,
@@ -33,8 +35,9 @@ def plan(
     dtype: Dtype = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
-    planner: Annotated[str, typer.Option(metavar="NAME", help="Which planner to use.")] = "greedy",
+    planner: Planner = "auto",
     budget: Seconds = "10s",
+    gap: Gap = None,
     seed: Seed = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the plan as JSON.")
@@ -43,7 +46,7 @@ def plan(
 ) -> None:
     """Plan where every tensor of MODEL lies on a machine, and predict how fast it runs."""
     from tierplan.answer import answer_row
-    from tierplan.ir.units import read_seconds
+    from tierplan.ir.units import read_seconds, read_share
     from tierplan.pipeline import lower
     from tierplan.pipeline import plan as make_plan
     from tierplan.planner.contract import Budget
@@ -55,7 +58,7 @@ def plan(
     find_planner(planner)
     if output is not None:
         check_folder(output)
-    limit = Budget(seconds=read_seconds(budget), seed=seed)
+    limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
     with progress(f"planning {model}"):
         graph = read_program(model, shaping)

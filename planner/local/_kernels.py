@@ -3,7 +3,8 @@
 
 Each tensor has two tales, the one that holds and the one that is tried; `which[x]` says which of the two holds.
 A tale has stays (tier, start, stop, offset) and copies (source, target, start, done). A stay that begins in the turn
-before has a negative start, a copy that ends in the turn after counts on. Tensors have slots for `at[x] : at[x + 1]` visits, stays and copies.
+before has a negative start, a copy that ends in the turn after counts on. The visits of tensor x are
+`at[x] : at[x + 1]`; it has slots for stays and copies in the same way.
 """
 
 from typing import NamedTuple
@@ -31,6 +32,7 @@ class Facts(NamedTuple):
     opens: Ints
     is_end: Bools
     circular: Bools
+    writes: Bools  # is circular, and some step writes it
     exists: Bools
     must_go_home: Bools
     stay_at: Ints
@@ -136,6 +138,8 @@ def _earliest(x, j, k, opens, due, share, f: Facts, s: Supply):
 def _stay(x, w, tier, start, stop, f: Facts, tales: Tales):
     if stop <= 0:
         start, stop = start + f.shape[0], stop + f.shape[0]
+    if stop > f.shape[0]:
+        start, stop = start - f.shape[0], stop - f.shape[0]
     i = tales.n_stays[w, x]
     slot = f.stay_at[x] + i
     if slot >= f.stay_at[x + 1]:
@@ -149,6 +153,8 @@ def _stay(x, w, tier, start, stop, f: Facts, tales: Tales):
 def _copy(x, w, source, target, start, done, f: Facts, tales: Tales):
     if start < 0:
         start, done = start + f.shape[0], done + f.shape[0]
+    if start >= f.shape[0]:
+        start, done = start - f.shape[0], done - f.shape[0]
     i = tales.n_copies[w, x]
     slot = f.copy_at[x] + i
     if slot >= f.copy_at[x + 1]:
@@ -201,6 +207,8 @@ def _evict(x, w, base, st, opens, due, share, f: Facts, s: Supply, tales: Tales)
 @njit(cache=True)
 def _serve_from_base(x, w, base, st, left, t, opens, share, f: Facts, s: Supply, tales: Tales):
     if st[_BASE_VALID] == 0 and not _evict(x, w, base, st, opens, t, share, f, s, tales):
+        return False
+    if st[_BASE_READY] > t:
         return False
     if not _close(x, w, st, left, f, tales):
         return False
@@ -297,9 +305,13 @@ def _reach(x, w, v, base, st, left, tier, kept, opens, share, f: Facts, s: Suppl
     return f.is_end[v] or f.direct[base]
 
 
-@njit(cache=True)
-def tell(x: int, w: int, share: float, wraps: bool, f: Facts, s: Supply, tales: Tales) -> bool:
-    """Write tale `w` of tensor x from its wish; whether there is one of this kind."""
+@njit(cache=True, nogil=True)
+def tell(x: int, w: int, share: float, wraps: bool, late: int, f: Facts, s: Supply, tales: Tales) -> bool:
+    """Write tale `w` of tensor x from its wish; whether there is one of this kind.
+
+    `share`: of a copy, that must fit into spare time. `wraps`: what is only read may be copied in from the turn before
+    on. `late`: what a turn writes may come back to its base by that step of the turn after.
+    """
     n, base = f.shape[0], tales.base[w, x]
     st = np.zeros(8, np.int64)
     left = np.full(len(f.direct), _NEVER)
@@ -311,7 +323,9 @@ def tell(x: int, w: int, share: float, wraps: bool, f: Facts, s: Supply, tales: 
     st[_BASE_VALID] = 1 if f.exists[x] else 0
     st[_BASE_FROM] = 0 if f.exists[x] else -1
     st[_BASE_UNTIL] = 1
-    st[_BASE_READY] = -n if circular else 0
+    st[_BASE_READY] = 0
+    if circular:
+        st[_BASE_READY] = late if late > 0 else -n
     for v in range(f.at[x], f.at[x + 1]):
         if f.mode[v] != 0:
             wraps = False
@@ -341,7 +355,7 @@ def tell(x: int, w: int, share: float, wraps: bool, f: Facts, s: Supply, tales: 
             st[_BASE_VALID] = 0
             if not circular and not _leave_base(x, w, base, st, f, tales):
                 return False
-    if circular and st[_BASE_VALID] == 0 and not _evict(x, w, base, st, written + 1, n, share, f, s, tales):
+    if circular and st[_BASE_VALID] == 0 and not _evict(x, w, base, st, written + 1, n + late, share, f, s, tales):
         return False
     if not _close(x, w, st, left, f, tales):
         return False
@@ -458,7 +472,7 @@ def _book(x, w, sign, f: Facts, s: Supply, tales: Tales):
             s.booked_s[t % n, f.link[j, k]] += needed * f.pace_s[t % n]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def put_in(x: int, w: int, f: Facts, s: Supply, tales: Tales, rooms: Rooms) -> None:
     """Let tale `w` of tensor x hold its room and its spare time."""
     for slot in range(f.stay_at[x], f.stay_at[x] + tales.n_stays[w, x]):
@@ -466,7 +480,7 @@ def put_in(x: int, w: int, f: Facts, s: Supply, tales: Tales, rooms: Rooms) -> N
     _book(x, w, 1.0, f, s, tales)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def take_out(x: int, w: int, f: Facts, s: Supply, tales: Tales, rooms: Rooms) -> None:
     """Free the room and the spare time that tale `w` of tensor x holds."""
     for slot in range(f.stay_at[x], f.stay_at[x] + tales.n_stays[w, x]):
@@ -484,7 +498,7 @@ def _copy_wish(x, w, f: Facts, tales: Tales):
         tales.tier[1 - w, v], tales.kept[1 - w, v] = tales.tier[w, v], tales.kept[w, v]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def draw(x: int, f: Facts) -> tuple[int, int, int, int]:
     """A random change of the wish for a tensor: its kind, a tier, and the first and last visit that it concerns."""
     n_visits = f.at[x + 1] - f.at[x]
@@ -496,10 +510,10 @@ def draw(x: int, f: Facts) -> tuple[int, int, int, int]:
         last = first + np.random.randint(0, n_visits - first)
     if kind >= 6 and kind < 9:
         first, last = 0, n_visits - 1
-    return kind, tier, first, last
+    return kind, tier, int(first), int(last)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def wish(x: int, kind: int, tier: int, first: int, last: int, f: Facts, tales: Tales) -> None:
     """Write the changed wish for a tensor into the tale that is tried."""
     w = tales.which[x]
@@ -548,10 +562,7 @@ def _modest(y, slot, f: Facts, tales: Tales):
 
 @njit(cache=True)
 def _among(y, tried, n_tried):
-    for i in range(n_tried):
-        if tried[i] == y:
-            return True
-    return False
+    return (tried[:n_tried] == y).any()
 
 
 @njit(cache=True)
@@ -606,7 +617,7 @@ def _make_room(x, w, slot, tried, n_tried, f: Facts, s: Supply, tales: Tales, ro
             continue
         if n_tried == len(tried) or not _modest(y, other, f, tales):
             return -1
-        take_out(y, u, f, s, tales, rooms)
+        take_out(int(y), int(u), f, s, tales, rooms)
         tried[n_tried] = y
         n_tried += 1
         i = 0
@@ -614,7 +625,7 @@ def _make_room(x, w, slot, tried, n_tried, f: Facts, s: Supply, tales: Tales, ro
     return n_tried
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def attempt(
     tried: Ints, n_tried: int, share: float, push: bool, f: Facts, s: Supply, tales: Tales, rooms: Rooms,
 ) -> int:  # fmt: skip
@@ -623,14 +634,20 @@ def attempt(
     Returns: how many tensors changed, `tried[:n]`; 0 if it cannot be, and then nothing has changed.
     """
     for i in range(n_tried):
-        take_out(tried[i], tales.which[tried[i]], f, s, tales, rooms)
+        take_out(int(tried[i]), int(tales.which[tried[i]]), f, s, tales, rooms)
     for i in range(n_tried, len(tried)):
         tried[i] = -1
     at = 0
     while at < n_tried:
         x = tried[at]
         w = 1 - tales.which[x]
-        fits = tell(x, w, share, True, f, s, tales) or tell(x, w, share * 0.5, False, f, s, tales)
+        late = 0
+        if f.writes[x] and f.step[f.at[x]] > 0 and np.random.random() < 0.5:
+            late = int(np.random.randint(0, f.step[f.at[x]]))
+        fits = False
+        for modest in range(2):
+            if not fits:
+                fits = tell(int(x), int(w), share / (1 + modest), modest == 0, late * (1 - modest), f, s, tales)
         slot = f.stay_at[x]
         while fits and slot < f.stay_at[x] + tales.n_stays[w, x]:
             offset = _find(
@@ -653,10 +670,10 @@ def attempt(
             for taken in range(f.stay_at[x], slot):
                 _take_out(w, taken, tales, rooms)
             for i in range(at):
-                take_out(tried[i], tales.which[tried[i]], f, s, tales, rooms)
+                take_out(int(tried[i]), int(tales.which[tried[i]]), f, s, tales, rooms)
                 tales.which[tried[i]] = 1 - tales.which[tried[i]]
             for i in range(n_tried):
-                put_in(tried[i], tales.which[tried[i]], f, s, tales, rooms)
+                put_in(int(tried[i]), int(tales.which[tried[i]]), f, s, tales, rooms)
             return 0
         _book(x, w, 1.0, f, s, tales)
         tales.which[x] = w
@@ -672,12 +689,12 @@ def _out(tried, n_tried, f: Facts, tales: Tales, rooms: Rooms):
     return n_tried
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def take_back(tried: Ints, n_tried: int, f: Facts, s: Supply, tales: Tales, rooms: Rooms) -> None:
     """Let the tales hold again that held before the last successful attempt."""
     for i in range(n_tried):
         x = tried[i]
-        take_out(x, tales.which[x], f, s, tales, rooms)
+        take_out(int(x), int(tales.which[x]), f, s, tales, rooms)
         tales.which[x] = 1 - tales.which[x]
     for i in range(n_tried):
-        put_in(tried[i], tales.which[tried[i]], f, s, tales, rooms)
+        put_in(int(tried[i]), int(tales.which[tried[i]]), f, s, tales, rooms)

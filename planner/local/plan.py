@@ -68,7 +68,7 @@ def _searched(problem: Problem, first: Plan, budget: Budget, until: float, bound
             done = (time.perf_counter() - began) / max(1e-9, until - began)
             if budget.evaluations is not None:
                 done = max(done, evaluations / budget.evaluations)
-            if done >= 1.0:
+            if done >= 1.0 or budget.stopped:
                 break
             if len(rises) == _SAMPLES and temperature == 0.0:
                 temperature = _HOT * sorted(rises)[_SAMPLES // 2]

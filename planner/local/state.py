@@ -1,26 +1,28 @@
 """A legal plan as arrays that the kernels edit, and back."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tierplan.ir.plan import Copy, Plan, Residency
-from tierplan.ir.problem import NO_HOME, NO_LINK, Ints, Keep, Problem
-from tierplan.planner.local._kernels import Facts, Rooms, Tales, put_in
-from tierplan.planner.local._kernels import Supply as KernelSupply
-from tierplan.planner.visits import turns, visits_of
+from tierplan.ir.problem import NO_HOME, NO_LINK, Floats, Ints, Keep, Mode, Problem
+from tierplan.ir.tiny import tiny
+from tierplan.planner.local import _kernels as kernels
+from tierplan.planner.local._kernels import Facts, Rooms, Supply, Tales, put_in
+from tierplan.planner.visits import Visit, turns, visits_of
 
 _SPARE_SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The tales of all tensors, and the room and link time that they hold. `frozen`: tensors that stay as they are."""
+    """The tales of all tensors, and the room and link time that they hold. `taken`: the plan whose choices hold."""
 
     problem: Problem
     facts: Facts
-    supply: KernelSupply
+    supply: Supply
     tales: Tales
     rooms: Rooms
     access: Ints  # [V]: the access of each visit, -1 for the end
@@ -54,7 +56,7 @@ class State:
         return [Copy(x, *row) for row in rows]
 
 
-def state_of(problem: Problem, plan: Plan, serves: Ints, supply: tuple[np.ndarray, np.ndarray, np.ndarray]) -> State:
+def state_of(problem: Problem, plan: Plan, serves: Ints, supply: tuple[Floats, Floats, Floats]) -> State:
     """The state of a legal plan.
 
     Args:
@@ -73,9 +75,9 @@ def state_of(problem: Problem, plan: Plan, serves: Ints, supply: tuple[np.ndarra
     n_copies = np.array([len(copies[x]) for x in range(problem.n_tensors)], dtype=np.int64)
     slots = np.maximum(2 * n_visits * max(1, problem.n_tiers - 1) + _SPARE_SLOTS, np.maximum(n_stays, n_copies))
     stay_at = np.concatenate(([0], np.cumsum(slots)))
-    facts = _facts(problem, [v for v in visits], at, stay_at, supply[0])
+    facts = _facts(problem, visits, at, stay_at, supply[0])
     booked = np.zeros((problem.n_steps, len(problem.links.names)))
-    kernel_supply = KernelSupply(*supply, booked)
+    held = Supply(*supply, booked)
     tales = _empty_tales(problem.n_tensors, len(flat), int(stay_at[-1]))
     owner = np.repeat(np.arange(problem.n_tensors), np.diff(stay_at))
     rooms = Rooms(
@@ -86,15 +88,24 @@ def state_of(problem: Problem, plan: Plan, serves: Ints, supply: tuple[np.ndarra
     for taken in plan.taken:
         reserved += np.array(problem.choices[taken.choice].alternatives[taken.alternative].reserved, dtype=np.int64)
     facts.usable[:] = np.maximum(0, facts.usable - reserved)
-    for x in range(problem.n_tensors):
-        _fill(problem, facts, tales, x, stays[x], copies[x], visits[x], serves)
-        put_in(x, 0, facts, kernel_supply, tales, rooms)
     access = np.array([visit.access for visit in flat], dtype=np.int64)
-    return State(problem, facts, kernel_supply, tales, rooms, access, plan)
+    state = State(problem, facts, held, tales, rooms, access, plan)
+    for x in range(problem.n_tensors):
+        _fill(state, x, stays[x], copies[x], visits[x], serves)
+        put_in(x, 0, facts, held, tales, rooms)
+    return state
 
 
-def _fill(problem, facts, tales, x, stays, copies, visits, serves) -> None:  # type: ignore[no-untyped-def]
+def _fill(
+    state: State,
+    x: int,
+    stays: list[tuple[int, int, int, int]],
+    copies: list[Copy],
+    visits: Sequence[Visit],
+    serves: Ints,
+) -> None:
     """Write what holds of one tensor into its first tale."""
+    problem, facts, tales = state.problem, state.facts, state.tales
     first, n = int(facts.stay_at[x]), problem.n_steps
     tales.n_stays[0, x] = len(stays)
     for slot, (tier, start, stop, offset) in enumerate(stays, first):
@@ -120,7 +131,7 @@ def _fill(problem, facts, tales, x, stays, copies, visits, serves) -> None:  # t
 
 
 def _stays(problem: Problem, plan: Plan) -> dict[int, list[tuple[int, int, int, int]]]:
-    """By tensor: tier, start, stop, offset; what lies on past the end of a turn is one stay from before its beginning."""
+    """By tensor: tier, start, stop, offset; what lies on past the end of a turn is one stay that begins before it."""
     n = problem.n_steps
     found: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
     for r in plan.residencies:
@@ -140,7 +151,7 @@ def _stays(problem: Problem, plan: Plan) -> dict[int, list[tuple[int, int, int, 
     return found
 
 
-def _facts(problem: Problem, visits, at: Ints, stay_at: Ints, pace_s) -> Facts:  # type: ignore[no-untyped-def]
+def _facts(problem: Problem, visits: Sequence[Sequence[Visit]], at: Ints, stay_at: Ints, pace_s: Floats) -> Facts:
     tiers, links = problem.tiers, problem.links
     flat = [visit for of_tensor in visits for visit in of_tensor]
     k = problem.n_tiers
@@ -154,6 +165,7 @@ def _facts(problem: Problem, visits, at: Ints, stay_at: Ints, pace_s) -> Facts: 
             read_rate[:, tier] = np.interp(problem.size, chunks, rates)
     used = np.array([len(v) > 0 for v in visits], dtype=np.bool_)
     circular = np.array([bool(v) and turns(problem, v[0]) for v in visits], dtype=np.bool_)
+    writes = np.array([any(visit.mode is not Mode.READ for visit in v) for v in visits], dtype=np.bool_)
     exists = np.array([bool(v) and v[0].before is not None for v in visits], dtype=np.bool_) & used
     goes_home = (problem.keep == Keep.HOME) & (problem.home != NO_HOME) & (not problem.cyclic)
     return Facts(
@@ -162,8 +174,9 @@ def _facts(problem: Problem, visits, at: Ints, stay_at: Ints, pace_s) -> Facts: 
         np.array([v.step for v in flat], dtype=np.int64), np.array([int(v.mode) for v in flat], dtype=np.int64),
         np.array([v.since for v in flat], dtype=np.int64), np.array([v.opens for v in flat], dtype=np.int64),
         np.array([v.is_end for v in flat], dtype=np.bool_),
-        circular, exists, goes_home, stay_at, stay_at,
-        tiers.direct, tiers.usable.copy(), tiers.alignment, link, _next_hops(link), rate, latency + tiers.latency_s[:, None],
+        circular, writes & circular, exists, goes_home, stay_at, stay_at,
+        tiers.direct, tiers.usable.copy(), tiers.alignment,
+        link, _next_hops(link), rate, latency + tiers.latency_s[:, None],
         read_rate, tiers.write_bandwidth, pace_s + 1e-12,
     )  # fmt: skip
 
@@ -190,3 +203,17 @@ def _empty_tales(n_tensors: int, n_visits: int, n_slots: int) -> Tales:
         np.zeros(t, dtype=np.int64), ints(t), ints(v), np.zeros((2, v), dtype=np.bool_), ints(v),
         ints(t), ints(s), ints(s), ints(s), ints(s), ints(t), ints(s), ints(s), ints(s), ints(s), ints(s) - 1,
     )  # fmt: skip
+
+
+def warm() -> None:
+    """Compile the kernels of the search, if they are not yet."""
+    problem, plan = tiny()
+    idle = np.ones(2), np.zeros((2, 2)), np.zeros((2, 2))
+    state = state_of(problem, plan, np.ones(2, dtype=np.int64), idle)
+    held = state.facts, state.supply, state.tales, state.rooms
+    kernels.seed(0)
+    kernels.draw(0, state.facts)
+    kernels.wish(0, 6, 0, 0, 1, state.facts, state.tales)
+    tried = np.zeros(1, dtype=np.int64)
+    changed = kernels.attempt(tried, 1, 1.0, True, *held)
+    kernels.take_back(tried, changed, *held)

@@ -1,5 +1,6 @@
 """One walk through legal plans: edit a few tensors, look at the time, keep the edit or take it back."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Walk:
 
     def snapshot(self) -> Snapshot:
         """The plan as it stands, to be made a plan later."""
-        return Snapshot(self.seconds, Tales(*(array.copy() for array in self.state.tales)))
+        return Snapshot(self.seconds, copy.deepcopy(self.state.tales))
 
     def plan(self, snapshot: Snapshot) -> Plan:
         """The plan of a snapshot."""
@@ -143,10 +144,10 @@ class Walk:
 
     def _name_copies(self, plan: Plan) -> None:
         seen: defaultdict[int, int] = defaultdict(int)
-        for copy, name in zip(plan.copies, self.edits.rows.tolist(), strict=True):
-            slot = int(self.state.facts.copy_at[copy.tensor]) + seen[copy.tensor]
+        for moved, name in zip(plan.copies, self.edits.rows.tolist(), strict=True):
+            slot = int(self.state.facts.copy_at[moved.tensor]) + seen[moved.tensor]
             self.state.tales.copy_row[0, slot] = name
-            seen[copy.tensor] += 1
+            seen[moved.tensor] += 1
 
     def _somewhere(self) -> int:
         """A tensor of a step that waits or streams for longer than it computes, or any tensor."""

@@ -188,7 +188,7 @@ def _note(t, path, journal):
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def undo(path: Path, journal: Journal) -> float:
     """Put the rows of the path back as they were; the seconds by which that changes the sum of all rows."""
     added = 0.0
@@ -205,7 +205,7 @@ def undo(path: Path, journal: Journal) -> float:
     return added
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def resimulate(
     first: int, last: int, cyclic: bool, steps: Steps, rates: Rates, copies: Copies, path: Path, journal: Journal,
 ) -> float:  # fmt: skip
@@ -277,14 +277,14 @@ def resimulate(
 
 @njit(cache=True)
 def _is_awaited(t, active, n_active, copies):
+    awaited = False
     for i in range(n_active):
-        if copies.need[active[i]] == t:
-            return True
-    return False
+        awaited = awaited or copies.need[active[i]] == t
+    return awaited
 
 
 @njit(cache=True)
-def span(n_steps: int, step: Ints, removed: Ints, added: Ints, copies: Copies) -> tuple[int, int]:
+def span(n_steps: int, step: Ints, removed: Ints, added: Ints, copies: Copies):
     """The first step that a change touches and the last, counted as `resimulate` does.
 
     `step`: of the accesses that move; `removed`, `added`: rows of copies. Copies that wrap around the end are first
@@ -314,7 +314,7 @@ def span(n_steps: int, step: Ints, removed: Ints, added: Ints, copies: Copies) -
     return first, last
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def change(
     cyclic: bool, step: Ints, old_tier: Ints, new_tier: Ints, reads: Ints, writes: Ints, removed: Ints, added: Ints,
     steps: Steps, rates: Rates, copies: Copies, path: Path, journal: Journal,
@@ -329,10 +329,10 @@ def change(
     for c in added:
         attach(c, copies, path)
     journal.n[0] = 0
-    return resimulate(first, last, cyclic, steps, rates, copies, path, journal)
+    return resimulate(int(first), int(last), cyclic, steps, rates, copies, path, journal)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def change_back(
     step: Ints, old_tier: Ints, new_tier: Ints, reads: Ints, writes: Ints, removed: Ints, added: Ints,
     steps: Steps, rates: Rates, copies: Copies, path: Path, journal: Journal,

@@ -6,6 +6,7 @@ import numpy as np
 
 from tierplan.ir.plan import Copy, Plan
 from tierplan.ir.problem import Floats, Ints, Problem
+from tierplan.ir.tiny import tiny
 from tierplan.sim.incremental._kernels import (
     Copies,
     Journal,
@@ -39,12 +40,22 @@ class Simulated:
         """Edit a legal plan step by step."""
         return Session(self.problem, plan)
 
+    def warm(self) -> None:
+        """Compile what the first call would compile, if anything."""
+        problem, plan = tiny()
+        cost_s(problem, plan)
+        session = Session(problem, plan)
+        accesses = np.zeros(1, dtype=np.int64)
+        session.change(accesses, accesses, np.zeros(0, dtype=np.int64), [Copy(0, 1, 0, 0, 1)])
+        session.undo()
+
 
 class Session:
     """Follows a legal plan through edits: `change`, then `keep` or `undo`.
 
-    Copies of one step are issued in the order in which they are needed, then by tensor and target. `serves` [A] is the tier that serves each
-    access, and `rows` names the copies of the plan in its order: `change` takes and gives such names.
+    Copies of one step are issued in the order in which they are needed, then by tensor and target. `serves` [A] is
+    the tier that serves each access, and `rows` names the copies of the plan in its order: `change` takes and gives
+    such names.
     Units: seconds and bytes. Source: docs/semantics.md.
     """
 
@@ -155,7 +166,10 @@ class Session:
 
     def _more_rows(self) -> None:
         old = len(self.copies.start)
-        self.copies = Copies(*(np.concatenate([column, np.zeros_like(column)]) for column in self.copies))
+        more = _no_copies(2 * old)
+        for wide, column in zip(more, self.copies, strict=True):
+            wide[:old] = column
+        self.copies = more
         self._free = [*range(2 * old - 1, old - 1, -1), *self._free]
 
     def _begin(self) -> None:
@@ -184,8 +198,16 @@ def _caps(problem: Problem) -> Floats:
 
 
 def _no_copies(n: int) -> Copies:
-    kinds = {"cap", "latency", "left", "delay", "end"}
-    return Copies(*(np.zeros(n, dtype=np.float64 if f in kinds else np.int64) for f in Copies._fields))
+    def ints() -> Ints:
+        return np.zeros(n, dtype=np.int64)
+
+    def floats() -> Floats:
+        return np.zeros(n, dtype=np.float64)
+
+    return Copies(
+        ints(), ints(), ints(), ints(), ints(), ints(), ints(), ints(),
+        floats(), floats(), floats(), floats(), floats(), ints(), ints(),
+    )  # fmt: skip
 
 
 def _empty_path(first: Ints, width: int) -> Path:

@@ -1,0 +1,206 @@
+"""Auto: the planners that suit the size and the budget, side by side, with one best plan and one bound."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tierplan.ir.outcome import Outcome, Status
+from tierplan.ir.plan import Plan
+from tierplan.ir.problem import Problem
+from tierplan.ir.verify import violations
+from tierplan.planner import greedy
+from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
+from tierplan.planner.contract import Budget, Cost
+
+PROVED = 1e-9
+_SHARE_OF_BOUND = 0.45  # of the time, at most, for the relaxation; half of that again for rounding it
+_SHARE_OF_MSA = 0.25
+_SEGMENTS = 4  # into which the rest is cut: each begins at the best plan of all
+_SHORTEST_S = 0.05
+_POLL_S = 0.02
+_LONG_S = 2.0
+_FAREWELL_S = 1.0  # for which a member that was told to stop is waited for
+
+
+def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
+    """The best plan of `greedy`, `msa`, `flow` and `local`, with the bound of `flow`.
+
+    One thread solves the relaxation, rounds it, and then searches on from the best plan of all; beside it another runs
+    the compiler's heuristic and searches from the first second on. All end early when the gap is closed, or at the
+    `gap` of the budget. A member that fails is named in `notes`; the others go on.
+
+    With one worker, or a number of evaluations, the same members run one after the other.
+    """
+    compiling = _warm(cost)
+    team = _Team(problem, budget, cost, time.perf_counter())
+    if compiling > _LONG_S:
+        team.notes.append(f"{compiling:.0f} s more went into compiling the search, once for this installation")
+    team.bound_s = max(first_bound(problem), budget.bound_s)
+    if start is not None:
+        team.offer(start)
+    if is_infeasible(problem):
+        return team.outcome(infeasible=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        team.try_to("greedy", lambda: _greedy(team))
+        if team.done:
+            return team.outcome()
+        if budget.workers == 1 or budget.evaluations is not None:
+            _one_by_one(team)
+        else:
+            _side_by_side(team)
+    team.stop.set()
+    return team.outcome()
+
+
+def _warm(cost: Cost) -> float:
+    """Compile what the members run, before the clock does; the seconds that it took."""
+    from tierplan.planner.local.state import warm
+
+    began = time.perf_counter()
+    cost.warm()
+    warm()
+    return time.perf_counter() - began
+
+
+@dataclass(slots=True)
+class _Team:
+    """What all members know: the best plan and the best bound so far."""
+
+    problem: Problem
+    budget: Budget
+    cost: Cost
+    began: float
+    bound_s: float = 0.0
+    best: Plan | None = None
+    best_s: float = float("inf")
+    infeasible: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    notes: list[str] = field(default_factory=list[str])
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left of the budget."""
+        return self.budget.seconds - (time.perf_counter() - self.began)
+
+    @property
+    def done(self) -> bool:
+        """Whether the plan is as good as asked, or the time is over."""
+        enough = self.best_s <= self.bound_s * (1 + max(PROVED, self.budget.gap))
+        return enough or self.infeasible or self.stop.is_set() or self.budget.stopped or self.left_s <= 0
+
+    def offer(self, candidate: Plan | None) -> None:
+        """Keep a plan if it is cheaper than the best, and legal."""
+        if candidate is None:
+            return
+        seconds = self.cost(candidate)
+        if seconds >= self.best_s or any(True for _ in violations(self.problem, candidate)):
+            return
+        with self.lock:
+            if seconds < self.best_s:
+                self.best, self.best_s = candidate, seconds
+
+    def raise_bound(self, bound_s: float) -> None:
+        """Keep a proved bound if it is the best."""
+        with self.lock:
+            self.bound_s = max(self.bound_s, bound_s)
+
+    def share(self, seconds: float, *, seed: int = 0, evaluations: int | None = None) -> Budget:
+        """The budget of a member for some seconds."""
+        return replace(
+            self.budget, seconds=max(_SHORTEST_S, seconds), workers=1, seed=self.budget.seed + seed,
+            evaluations=evaluations, bound_s=self.bound_s, stop=self.stop,
+        )  # fmt: skip
+
+    def try_to(self, name: str, run: Callable[[], None]) -> None:
+        """Run a member; if it fails, note it and go on."""
+        try:
+            run()
+        except Exception as failure:
+            with self.lock:
+                self.notes.append(f"planner '{name}' failed, the others went on: {type(failure).__name__}: {failure}")
+
+    def outcome(self, *, infeasible: bool = False) -> Outcome:
+        """The answer."""
+        seconds, notes = time.perf_counter() - self.began, tuple(self.notes)
+        with self.lock:
+            if self.best is None:
+                status = Status.INFEASIBLE if infeasible or self.infeasible else Status.GAVE_UP
+                missing = bytes_missing(self.problem)
+                return Outcome("auto", status, None, None, self.bound_s, seconds, missing, notes)
+            status = Status.OPTIMAL if self.best_s <= self.bound_s * (1 + PROVED) else Status.FEASIBLE
+            return Outcome("auto", status, self.best, self.best_s, self.bound_s, seconds, {}, notes)
+
+
+def _one_by_one(team: _Team) -> None:
+    total = team.left_s
+    team.try_to("msa", lambda: _msa(team, _SHARE_OF_MSA / 2 * total))
+    team.try_to("flow", lambda: _flow(team, _SHARE_OF_BOUND * total))
+    team.try_to("local", lambda: _local(team, 0))
+
+
+def _side_by_side(team: _Team) -> None:
+    total = team.left_s
+
+    def prove() -> None:
+        team.try_to("flow", lambda: _flow(team, _SHARE_OF_BOUND * total))
+        team.try_to("local", lambda: _local(team, 1))
+
+    def search() -> None:
+        team.try_to("msa", lambda: _msa(team, _SHARE_OF_MSA * total))
+        team.try_to("local", lambda: _local(team, 0))
+
+    threads = [threading.Thread(target=run, name=run.__name__, daemon=True) for run in (prove, search)]
+    for thread in threads:
+        thread.start()
+    try:
+        while not team.done and any(thread.is_alive() for thread in threads):
+            time.sleep(_POLL_S)
+    finally:
+        team.stop.set()
+        until = time.perf_counter() + _FAREWELL_S
+        for thread in threads:
+            thread.join(max(0.0, until - time.perf_counter()))
+
+
+def _greedy(team: _Team) -> None:
+    team.offer(greedy.plan(team.problem, team.share(team.left_s), cost=team.cost).plan)
+
+
+def _msa(team: _Team, seconds: float) -> None:
+    from tierplan.planner import msa
+
+    team.offer(msa.plan(team.problem, team.share(seconds), cost=team.cost).plan)
+
+
+def _flow(team: _Team, seconds: float) -> None:
+    from tierplan.planner.flow import roundings
+    from tierplan.planner.flow_solve import build_s, relax
+
+    if seconds < build_s(team.problem):
+        return
+    found = relax(team.problem, seconds)
+    team.raise_bound(found.bound_s)
+    team.infeasible = team.infeasible or found.infeasible
+    if found.infeasible or not found.solved:
+        return
+    until = time.perf_counter() + seconds / 2
+    for candidate in roundings(found, until):
+        team.offer(candidate)
+        if team.done or time.perf_counter() > until:
+            return
+
+
+def _local(team: _Team, member: int) -> None:
+    from tierplan.planner.local.plan import plan as local
+
+    length, seed = team.left_s / _SEGMENTS, 0
+    while not team.done:
+        limit = team.share(min(length, team.left_s), seed=2 * seed + member, evaluations=team.budget.evaluations)
+        found = local(team.problem, limit, start=team.best, cost=team.cost)
+        team.offer(found.plan)
+        seed += 1
+        if team.budget.evaluations is not None or found.plan is None:
+            return
