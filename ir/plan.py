@@ -1,8 +1,15 @@
 """A plan: where every tensor lies, from when to when, and what is moved when. It is data."""
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tierplan.ir.errors import InvalidInputError
+
+Table: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,3 +85,20 @@ class Plan:
     residencies: tuple[Residency, ...] = ()
     copies: tuple[Copy, ...] = ()
     taken: tuple[Taken, ...] = ()
+    _tables: tuple[Table, Table] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def tables(self) -> tuple[Table, Table]:
+        """Shapes [5, R], [5, C]: the fields of residencies and of copies in their order, made once."""
+        if self._tables is None:
+            residencies = [(r.tensor, r.tier, r.offset, r.start, r.stop) for r in self.residencies]
+            copies = [(c.tensor, c.source, c.target, c.start, c.done) for c in self.copies]
+            object.__setattr__(self, "_tables", (_table(residencies), _table(copies)))
+        assert self._tables is not None
+        return self._tables
+
+
+def _table(rows: list[tuple[int, int, int, int, int]]) -> Table:
+    flat = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64, count=5 * len(rows))
+    table = flat.reshape(-1, 5).T.copy()
+    table.flags.writeable = False
+    return table

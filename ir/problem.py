@@ -140,6 +140,7 @@ class Problem:
     tokens: int = 0
     choices: tuple[Choice, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    _by_tensor: tuple[Ints, Ints] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -165,6 +166,15 @@ class Problem:
     def access_step(self) -> Ints:
         """Shape [A]: the step of each access."""
         return np.repeat(np.arange(self.n_steps), np.diff(self.access_start))
+
+    def by_tensor(self) -> tuple[Ints, Ints]:
+        """Shapes [A], [N + 1]: accesses by tensor, then by step, and where those of each tensor begin. Made once."""
+        if self._by_tensor is None:
+            order = np.argsort(self.access_tensor, kind="stable")
+            at = np.searchsorted(self.access_tensor[order], np.arange(self.n_tensors + 1))
+            object.__setattr__(self, "_by_tensor", (order, at))
+        assert self._by_tensor is not None
+        return self._by_tensor
 
     def lifespans(self) -> tuple[Ints, Ints]:
         """Shapes [N], [N]: first step at which each tensor must lie somewhere, and the step after the last.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tierplan.ir.plan import Copy, Plan
+from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Floats, Ints, Problem
 from tierplan.ir.timeline import Timeline
 
@@ -21,8 +21,8 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
     own, limit, tier_s, link_s = _kernels.step_times(
         compute_s, tier_read, tier_write, link, tiers.read_bandwidth, tiers.write_bandwidth, links.bandwidth
     )
-    order = sorted(range(len(plan.copies)), key=lambda i: plan.copies[i].start)
-    copies = _copy_arrays(problem, [plan.copies[i] for i in order])
+    order = np.argsort(plan.tables()[1][3], kind="stable")
+    copies = _copy_arrays(problem, plan.tables()[1][:, order])
     cap, latency = _copy_rates(problem, copies)
     wait_at, wait_for = _waits(problem.n_steps, copies["done"])
     duration, begin, wait, waited, copy_begin, copy_end = _kernels.run(
@@ -32,8 +32,8 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
         links.channels, links.bandwidth, tiers.read_bandwidth, tiers.write_bandwidth,
     )  # fmt: skip
     waited_link = np.append(copies["link"], -1)[waited]
-    waited_copy = np.append(np.array(order, dtype=np.int64), -1)[waited]
-    place = np.argsort(np.array(order, dtype=np.int64))
+    waited_copy = np.append(order, -1)[waited]
+    place = np.argsort(order)
     streamed = tier_read.sum(axis=0), tier_write.sum(axis=0)
     link_bytes = link.sum(axis=0)
     np.add.at(link_bytes, copies["link"], copies["size"])
@@ -68,15 +68,16 @@ def access_tiers(problem: Problem, plan: Plan) -> Ints:
     """Shape [A]: the tier that serves each access, -1 if none does."""
     from tierplan.sim import _kernels
 
-    rows = sorted((r.tensor, r.start, r.tier, r.offset, r.stop) for r in plan.residencies)
-    lies_of, lies_start, lies_tier, lies_offset, lies_stop = _columns(rows)
-    moves = sorted(((c.tensor, c.source, c.target, c.start, c.done) for c in plan.copies), key=lambda row: row[0])
-    copy_of, copy_source, copy_target, copy_start, copy_done = _columns(moves)
+    residencies, copies = plan.tables()
+    residencies = residencies[:, np.lexsort((residencies[1], residencies[3], residencies[0]))]
+    copies = copies[:, np.argsort(copies[0], kind="stable")]
+    lies_of, lies_tier, lies_offset, lies_start, lies_stop = residencies
+    copy_of, copy_source, copy_target, copy_start, copy_done = copies
     tensors = np.arange(problem.n_tensors + 1)
-    by_tensor = np.argsort(problem.access_tensor, kind="stable")
+    by_tensor, access_at = problem.by_tensor()
     return _kernels.access_tiers(
         problem.n_steps, problem.n_tiers, problem.cyclic, problem.home, problem.tiers.direct,
-        by_tensor, np.searchsorted(problem.access_tensor[by_tensor], tensors), problem.access_step,
+        by_tensor, access_at, problem.access_step,
         problem.access_mode,
         np.searchsorted(lies_of, tensors), lies_tier, lies_offset, lies_start, lies_stop,
         np.searchsorted(copy_of, tensors), copy_source, copy_target, copy_start, copy_done,
@@ -100,11 +101,6 @@ def base_loads(problem: Problem, plan: Plan, serves: Ints) -> tuple[Floats, Ints
     return compute_s, tier_read, tier_write, link
 
 
-def _columns(rows: list[tuple[int, int, int, int, int]]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-    table = np.array(rows, dtype=np.int64).reshape(-1, 5).T.copy()
-    return table[0], table[1], table[2], table[3], table[4]
-
-
 def _add_effects(
     problem: Problem, plan: Plan, compute_s: Floats, tier_read: Ints, tier_write: Ints, link: Ints
 ) -> None:
@@ -118,16 +114,14 @@ def _add_effects(
         np.maximum(loads, 0, out=loads)
 
 
-def _copy_arrays(problem: Problem, copies: list[Copy]) -> dict[str, Ints]:
-    columns = {
-        "start": [c.start for c in copies],
-        "done": [c.done for c in copies],
-        "source": [c.source for c in copies],
-        "target": [c.target for c in copies],
-        "link": [problem.links.between(c.source, c.target) for c in copies],
-        "size": [int(problem.size[c.tensor]) for c in copies],
-    }
-    return {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
+def _copy_arrays(problem: Problem, copies: Ints) -> dict[str, Ints]:
+    tensor, source, target, start, done = (np.ascontiguousarray(column) for column in copies)
+    tiers = range(problem.n_tiers)
+    link = np.array([[problem.links.between(j, k) for k in tiers] for j in tiers], dtype=np.int64)
+    return {
+        "start": start, "done": done, "source": source, "target": target,
+        "link": link[source, target], "size": problem.size[tensor],
+    }  # fmt: skip
 
 
 def _copy_rates(problem: Problem, copies: dict[str, Ints]) -> tuple[Floats, Floats]:
