@@ -802,3 +802,34 @@ def least_stack(height, align):
                 now = _aligned(top[placed], align[j]) + height[j]
                 top[placed | 1 << j] = min(top[placed | 1 << j], now)
     return top[-1]
+
+
+@compiled
+def tightest_gap(rows, near, spans, size, ceiling, align):
+    """The offset of the tightest gap of `size` bytes below `ceiling` that is free over all spans, lowest first; or -1.
+
+    `rows[:, near]`: start, stop, offset and end of what lies there, in any order, some perhaps twice. `spans` [2, P]:
+    starts and stops.
+    """
+    low = np.empty(len(near), np.int64)
+    high = np.empty(len(near), np.int64)
+    count = 0
+    for i in near:
+        for p in range(spans.shape[1]):
+            if rows[0, i] < spans[1, p] and rows[1, i] > spans[0, p]:
+                at = count
+                while at > 0 and low[at - 1] > rows[2, i]:
+                    low[at], high[at] = low[at - 1], high[at - 1]
+                    at -= 1
+                low[at], high[at] = rows[2, i], rows[3, i]
+                count += 1
+                break
+    best, best_gap, top = -1, INF, 0
+    for i in range(count + 1):
+        until = low[i] if i < count else ceiling
+        begin = _aligned(top, align)
+        if size <= until - begin < best_gap:
+            best, best_gap = begin, until - begin
+        if i < count:
+            top = max(top, high[i])
+    return best

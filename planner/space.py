@@ -9,6 +9,8 @@ from tierplan.ir.plan import Lifespan
 from tierplan.ir.problem import Ints
 
 _GROWTH = 2
+_BLOCK = 128  # steps: rows are looked up by the blocks of steps that they touch
+_MANY_BLOCKS = 16
 
 
 @dataclass(slots=True)
@@ -25,6 +27,8 @@ class Space:
     peak: int = field(init=False, default=0)
     _n: int = field(init=False, default=0)
     _rows: Ints = field(init=False)  # [4, capacity]: start, stop, offset, end
+    _by_block: dict[int, list[int]] = field(init=False, default_factory=dict[int, list[int]])
+    _long: list[int] = field(init=False, default_factory=list[int])  # rows that touch many blocks
 
     def __post_init__(self) -> None:
         self.ceiling = self.usable
@@ -40,16 +44,21 @@ class Space:
 
     def find(self, lifespans: Sequence[Lifespan], size: int) -> int | None:
         """The offset of the tightest gap that is free over all of `lifespans`; None if there is none."""
-        start, stop, low, high = self._rows[:, : self._n]
-        meets = np.zeros(self._n, dtype=np.bool_)
-        for span in lifespans:
-            meets |= (start < span.stop) & (stop > span.start)
-        order = np.argsort(low[meets], kind="stable")
-        tops = np.maximum.accumulate(np.concatenate(([0], high[meets][order])))
-        begins = -(-tops // self.alignment) * self.alignment
-        gaps = np.concatenate((low[meets][order], [self.ceiling])) - begins
-        fits = np.flatnonzero(gaps >= size)
-        return int(begins[fits[np.argmin(gaps[fits])]]) if len(fits) else None
+        from tierplan.planner._kernels import tightest_gap
+
+        spans = np.array([[span.start for span in lifespans], [span.stop for span in lifespans]], dtype=np.int64)
+        offset = tightest_gap(self._rows, self._near(lifespans), spans, size, self.ceiling, self.alignment)
+        return int(offset) if offset >= 0 else None
+
+    def _near(self, lifespans: Sequence[Lifespan]) -> Ints:
+        """Rows among which are all that share a step with one of `lifespans`."""
+        blocks = [b for span in lifespans for b in _blocks(span)]
+        if len(blocks) > _MANY_BLOCKS:
+            return np.arange(self._n)
+        rows = list(self._long)
+        for b in blocks:
+            rows += self._by_block.get(b, ())
+        return np.array(rows, dtype=np.int64)
 
     def hold(self, lifespans: Sequence[Lifespan], offset: int, size: int) -> None:
         """Take the bytes at `offset` over `lifespans`."""
@@ -59,6 +68,12 @@ class Space:
                 grown[:, : self._n] = self._rows
                 self._rows = grown
             self._rows[:, self._n] = (span.start, span.stop, offset, offset + size)
+            blocks = _blocks(span)
+            if len(blocks) > _MANY_BLOCKS:
+                self._long.append(self._n)
+            else:
+                for b in blocks:
+                    self._by_block.setdefault(b, []).append(self._n)
             self._n += 1
         self.peak = max(self.peak, offset + size)
 
@@ -68,3 +83,7 @@ class Space:
         if offset is not None:
             self.hold(lifespans, offset, size)
         return offset
+
+
+def _blocks(span: Lifespan) -> range:
+    return range(span.start // _BLOCK, (span.stop - 1) // _BLOCK + 1)
