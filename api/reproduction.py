@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tierplan.ir.units import show_bytes, show_joules, show_seconds
+from tierplan.ir.units import show_bandwidth, show_bytes, show_joules, show_seconds
+
+if TYPE_CHECKING:
+    from tierplan.sim.reproduce_rows import PaperRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,8 @@ class Row:
     """One quantity, as published and as computed here.
 
     The end of `quantity` is its unit (`_s`, `_bytes`, `_j`), or it is a ratio. `paper` is None where nothing is
-    published. `fitted` says that ours was adjusted to published numbers.
+    published, and `ours` where nothing follows from what is. `fitted` says that ours was adjusted to published numbers.
+    `kind`, where a reproduction tells them apart: input, fitted, predicted or not reproducible.
     """
 
     id: str
@@ -24,19 +28,25 @@ class Row:
     config: str
     quantity: str
     paper: float | None
-    ours: float
+    ours: float | None
     fitted: bool = False
+    kind: str | None = None
+    source: str = ""
+    note: str = ""
 
     @property
     def rel_error(self) -> float | None:
-        """Ours over the published number, less one."""
-        return None if not self.paper else self.ours / self.paper - 1
+        """Ours over the published number, less one; None without either, and for inputs."""
+        if not self.paper or self.ours is None or self.kind == "input":
+            return None
+        return self.ours / self.paper - 1
 
     def as_json(self) -> dict[str, Any]:
         """The row with its relative error, in base units."""
         row = asdict(self)
         fitted = row.pop("fitted")
-        return {**row, "rel_error": self.rel_error, "fitted": fitted}
+        told = {name: row.pop(name) for name in ("kind", "source", "note")}
+        return {**row, "rel_error": self.rel_error, "fitted": fitted, **(told if self.kind else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,18 @@ class Report:
         return {"paper": self.paper, "remarks": list(self.remarks), "rows": rows}
 
 
+def row_of(row: PaperRow, model: str, config: str) -> Row:
+    """A row of a paper of tiered memory, under the name of its model and configuration."""
+    kind = row.kind.name.lower().replace("_", " ")
+    return Row(row.id, model, None, config, row.quantity, row.paper, row.ours, row.fitted, kind, row.source, row.note)
+
+
+def show_kind(row: Row) -> str:
+    """What kind of number ours is; a star on a prediction that uses a constant fitted elsewhere."""
+    starred = row.fitted and row.kind == "predicted"
+    return f"{row.kind or ''}{'*' if starred else ''}"
+
+
 def show_error(row: Row) -> str:
     """The relative error as people read it.
 
@@ -89,6 +111,8 @@ def show_value(quantity: str, value: float | None) -> str:
     if value is None:
         return ""
     name = quantity.split("[")[0]
+    if name.endswith("_bytes_per_s"):
+        return show_bandwidth(value)
     if name.endswith("_s"):
         return show_seconds(value)
     if name.endswith("_bytes"):
@@ -97,7 +121,7 @@ def show_value(quantity: str, value: float | None) -> str:
         return show_joules(value)
     if "speedup" in name:
         return f"{value:.4g}x"
-    return f"{value:.2%}" if "utilization" in name else f"{value:.4g}"
+    return f"{value:.2%}" if "utilization" in name or name.endswith("_share") else f"{value:.4g}"
 
 
 def show_length(tokens: int | None) -> str:

@@ -1,5 +1,6 @@
 """Programs and machines small enough to work out by hand."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,3 +65,32 @@ def problem(
         cyclic=cyclic,
         choices=tuple(choices),
     )
+
+
+def training(layers: int, seed: int, *, cyclic: bool = True, tiers: int = 2) -> Problem:
+    """A training step in small: activations are kept for the way back, and weights are updated at the end.
+
+    The fast tier holds about a third of all that lies somewhere at the fullest step.
+    """
+    rng = np.random.default_rng(seed)
+    sizes: dict[str, int] = {}
+    steps: list[str] = []
+    for i in range(layers):
+        sizes |= {f"{kind}{i}": int(rng.integers(20, 200)) for kind in "waegm"}
+        steps.append(f"read w{i}, produce a{i}" + (f", read a{i - 1}" if i else ""))
+    for i in reversed(range(layers)):
+        after = f", read e{i + 1}" if i + 1 < layers else ""
+        steps.append(f"read a{i}, read w{i}, produce e{i}, produce g{i}" + after)
+    steps += [f"read g{i}, update w{i}, update m{i}" for i in range(layers)]
+    names = [f"{kind}{i}" for kind in "wm" for i in range(layers)]
+    fast = Tier("sram", max(400, sum(sizes.values()) // 4), 100.0, 100.0)
+    middle, slow = Tier("hbm", sum(sizes.values()) // 2, 30.0, 30.0), Tier("dram", 100_000, 10.0, 10.0)
+    down = Tier("flash", 100_000, 5.0, 5.0, direct=False)
+    lying = {2: (fast, slow), 3: (fast, middle, slow), 4: (fast, middle, slow, down)}[tiers]
+    pairs = [(p, q) for a, b in itertools.pairwise(lying) for p, q in ((a, b), (b, a))]
+    links = [Link(f"{p.name}-{q.name}", p.name, q.name, min(p.read_bandwidth, q.read_bandwidth)) for p, q in pairs]
+    return problem(
+        steps, sizes, home=names, cyclic=cyclic, compute_s=rng.uniform(0.0, 25.0, len(steps)).tolist(),
+        keep={} if cyclic else dict.fromkeys(names, Keep.HOME),
+        on=machine(tiers=lying, links=links, home="dram"),
+    )  # fmt: skip

@@ -4,6 +4,8 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
+import small
 import strategies
 from flow_image import columns_of
 from hypothesis import HealthCheck, assume, given, settings
@@ -12,9 +14,14 @@ from hypothesis import strategies as st
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Problem
 from tierplan.ir.verify import reserved_bytes, violations
+from tierplan.planner import greedy
+from tierplan.planner.contract import Budget
 from tierplan.planner.flow_bound import proved_s
 from tierplan.planner.flow_model import build
 from tierplan.planner.flow_solve import Solver, relax
+from tierplan.planner.local import plan as local
+from tierplan.planner.local.walk import Walk
+from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.timeline import cost_s
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -89,6 +96,11 @@ def without_whole_turns(problem: Problem, plan: Plan) -> Plan:
 @settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 def test_every_legal_plan_is_a_solution_that_takes_no_longer(case: tuple[Problem, Plan]) -> None:
     problem, plan = case
+    assert_is_a_solution(problem, plan)
+
+
+def assert_is_a_solution(problem: Problem, plan: Plan) -> None:
+    """The plan, in tiers with no more room than it fills, is a solution of the relaxation that takes no longer."""
     tight = shrunk(problem, plan)
     shorter = without_whole_turns(problem, plan)
     for flows in (False, True):
@@ -99,3 +111,34 @@ def test_every_legal_plan_is_a_solution_that_takes_no_longer(case: tuple[Problem
         assert not found.infeasible
         assert found.solved
         assert found.begin_s[-1] <= cost_s(problem, plan) * (1 + 1e-6) + 1e-12
+
+
+@pytest.mark.parametrize("cyclic", [True, False])
+@pytest.mark.parametrize("seed", range(8))
+def test_below_the_best_plan_of_a_training_step_and_close_to_it(seed: int, cyclic: bool) -> None:
+    problem = small.training(4, seed, cyclic=cyclic, tiers=2 + seed % 2)
+    found = relax(problem, 20.0)
+    assert not found.infeasible
+    best = local.plan(problem, Budget(20.0, evaluations=4000, seed=seed), cost=Simulated(problem))
+    assert best.cost_s is not None
+    assert found.bound_s <= best.cost_s
+    assert best.cost_s <= found.bound_s * 1.5  # whole tensors in little room: the relaxation may split them
+
+
+@pytest.mark.parametrize("cyclic", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_plans_that_come_and_go_are_solutions_that_take_no_longer(seed: int, cyclic: bool) -> None:
+    problem = small.training(3, seed, cyclic=cyclic, tiers=2 + seed % 2)
+    start = greedy.plan(problem, Budget(5.0), cost=Simulated(problem)).plan
+    assert start is not None
+    walk = Walk(problem, start, Simulated(problem).follow(start), seed)
+    for i in range(160):
+        before_s, after_s = walk.seconds, walk.propose()
+        if after_s is None:
+            continue
+        if after_s < before_s * 1.05:
+            walk.keep()
+        else:
+            walk.undo()
+        if i % 16 == 15:
+            assert_is_a_solution(problem, walk.plan(walk.snapshot()))

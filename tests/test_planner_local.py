@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Problem
 from tierplan.ir.verify import violations
+from tierplan.planner import greedy
 from tierplan.planner.contract import Budget
 from tierplan.planner.local import plan as local
 from tierplan.planner.local.walk import Walk
@@ -51,6 +52,29 @@ def test_every_edit_leaves_a_legal_plan_of_the_time_that_it_says(
             walk.undo()
         assert walk.plan(walk.snapshot()) == before
         assert walk.seconds == before_s
+
+
+@pytest.mark.parametrize("tiers", [2, 3, 4])
+@pytest.mark.parametrize("cyclic", [True, False])
+def test_a_long_walk_through_a_training_step(tiers: int, cyclic: bool) -> None:
+    problem = small.training(5, seed=tiers, cyclic=cyclic, tiers=tiers)
+    start = greedy.plan(problem, Budget(5.0), cost=Simulated(problem)).plan
+    assert start is not None
+    found = Walk(problem, start, Simulated(problem).follow(start), 1)
+    kept = 0
+    for i in range(400):
+        after_s = found.propose()
+        if after_s is None:
+            continue
+        edited = found.plan(found.snapshot())
+        assert list(violations(problem, edited)) == []
+        assert after_s == pytest.approx(cost_s(problem, edited), rel=1e-9)
+        if i % 3:
+            found.keep()
+            kept += 1
+        else:
+            found.undo()
+    assert kept > 50
 
 
 @given(planned())

@@ -1,0 +1,1 @@
+"""Real programs in plain JAX, by shape only: what the placement suite is made of."""
