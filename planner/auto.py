@@ -21,7 +21,7 @@ _SEGMENTS = 4  # into which the rest is cut: each begins at the best plan of all
 _SHORTEST_S = 0.05
 _POLL_S = 0.02
 _LONG_S = 2.0
-_FAREWELL_S = 1.0  # for which a member that was told to stop is waited for
+_FAREWELL_S = 5.0  # for which members that were told to stop are waited for: they ask several times a second
 
 
 def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
@@ -152,7 +152,7 @@ def _side_by_side(team: _Team) -> None:
         team.try_to("msa", lambda: _msa(team, _SHARE_OF_MSA * total))
         team.try_to("local", lambda: _local(team, 0))
 
-    threads = [threading.Thread(target=run, name=run.__name__, daemon=True) for run in (prove, search)]
+    threads = [threading.Thread(target=run, name=run.__name__) for run in (prove, search)]
     for thread in threads:
         thread.start()
     try:
@@ -181,13 +181,13 @@ def _flow(team: _Team, seconds: float) -> None:
 
     if seconds < build_s(team.problem):
         return
-    found = relax(team.problem, seconds)
+    found = relax(team.problem, seconds, team.stop)
     team.raise_bound(found.bound_s)
     team.infeasible = team.infeasible or found.infeasible
     if found.infeasible or not found.solved:
         return
     until = time.perf_counter() + seconds / 2
-    for candidate in roundings(found, until):
+    for candidate in roundings(found, until, team.stop):
         team.offer(candidate)
         if team.done or time.perf_counter() > until:
             return

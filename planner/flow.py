@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from threading import Event
 
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
@@ -82,23 +83,23 @@ def _run(search: _Search, budget: Budget, start: Plan | None, until: float) -> N
     left = _SHARE_OF_BOUND * (until - time.perf_counter())
     if left < build_s(problem):
         return
-    found = relax(problem, left)
+    found = relax(problem, left, budget.stop)
     search.bound_s = max(search.bound_s, found.bound_s)
     search.infeasible = found.infeasible
     if found.infeasible or not found.solved:
         return
-    for candidate in roundings(found, until):
+    for candidate in roundings(found, until, budget.stop):
         search.offer(candidate)
         if search.closed or budget.stopped or time.perf_counter() > until:
             return
 
 
-def roundings(found: Relaxation, until: float) -> Iterator[Plan | None]:
+def roundings(found: Relaxation, until: float, stop: Event | None = None) -> Iterator[Plan | None]:
     """Plans near a solved relaxation, to be verified; None for those that came to nothing."""
     for threshold in _THRESHOLDS:
         for style in STYLES:
             yield rounded(found, {}, style, threshold)
     for slack in _SLACKS:
-        whole, fixed = dive(found, slack, until)
+        whole, fixed = dive(found, slack, until, stop)
         for style in STYLES:
             yield rounded(whole, fixed, style)

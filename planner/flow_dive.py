@@ -1,6 +1,7 @@
 """Dive: make the fractions of a relaxation whole, a few tensors at a time, and solve again in between."""
 
 import time
+from threading import Event
 
 from tierplan.ir.problem import Problem
 from tierplan.planner.flow_model import build
@@ -13,13 +14,15 @@ _ROUNDS = 8
 _SHARE = 0.3  # of the bytes that are still split, those made whole in one round
 
 
-def dive(found: Relaxation, slack: float, until: float) -> tuple[Relaxation, dict[int, Wish]]:
+def dive(
+    found: Relaxation, slack: float, until: float, stop: Event | None = None
+) -> tuple[Relaxation, dict[int, Wish]]:
     """A solution whose tensors are whole, largest first, and what it wishes for each.
 
     Copies take room for `slack` times as long as they need alone at the pace of `found`. If whole tensors
-    contradict each other or the clock says `until`, the rest stays split.
+    contradict each other, the clock says `until`, or `stop` is set, the rest stays split.
     """
-    solver = Solver(build(found.lp.problem, realistic_lead(found, slack)))
+    solver = Solver(build(found.lp.problem, realistic_lead(found, slack)), stop)
     current = solver.settle(until)
     if not current.solved or current.infeasible:
         current = found

@@ -4,6 +4,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -44,16 +45,16 @@ def build_s(problem: Problem) -> float:
     return _BUILD_S * len(problem.access_tensor) * problem.n_tiers
 
 
-def relax(problem: Problem, seconds: float) -> Relaxation:
+def relax(problem: Problem, seconds: float, stop: Event | None = None) -> Relaxation:
     """Solve the relaxation of `problem` within about `seconds` of wall clock: without flows, then with them.
 
-    The bound is valid however early the clock stops the solver.
+    The bound is valid however early the clock, or `stop` once it is set, stops the solver.
     """
     until = time.perf_counter() + seconds
-    rough = Solver(build(problem, flows=False)).settle(until)
+    rough = Solver(build(problem, flows=False), stop).settle(until)
     if rough.infeasible or not rough.solved or until - time.perf_counter() < build_s(problem):
         return rough
-    fine = Solver(build(problem)).settle(until)
+    fine = Solver(build(problem), stop).settle(until)
     bound_s = max(rough.bound_s, fine.bound_s)
     return replace(fine if fine.solved or fine.infeasible else rough, bound_s=bound_s)
 
@@ -81,16 +82,18 @@ def realistic_lead(found: Relaxation, slack: float) -> Lead:
 class Solver:
     """HiGHS with the columns of a relaxation and of the beginning of each step, and the rows added so far."""
 
-    def __init__(self, lp: Lp) -> None:
+    def __init__(self, lp: Lp, stop: Event | None = None) -> None:
         import highspy
         from highspy import _core  # pyright: ignore[reportPrivateUsage] # highspy.Highs() greets on stdout
 
-        self.lp = lp
+        self.lp, self.stop = lp, stop
         self.batches: list[Matrix] = []
         self.highs: Any = _core._Highs()  # pyright: ignore[reportPrivateUsage]
         self.highs.setOptionValue("output_flag", False)
         self.highs.setOptionValue("threads", 1)
         self.highs.setOptionValue("random_seed", 0)
+        if stop is not None:
+            self._obey(stop)
         n = lp.problem.n_steps
         upper = np.concatenate((np.ones(lp.n_columns), [0.0], np.full(n, highspy.kHighsInf)))
         cost = np.zeros(lp.n_columns + n + 1)
@@ -105,6 +108,18 @@ class Solver:
         self.add(whole_run(lp, self.wanted))
         self.add(first_rows(lp.rooms, lp.n_columns))
 
+    def _obey(self, stop: Event) -> None:
+        """Let the solver end once `stop` is set: it asks between iterations."""
+        from highspy import cb
+
+        def ask(_kind: object, _message: str, _out: object, answer: Any, _mine: object) -> None:
+            if stop.is_set():
+                answer.user_interrupt = True
+
+        self.highs.setCallback(ask, None)
+        for kind in (cb.HighsCallbackType.kCallbackSimplexInterrupt, cb.HighsCallbackType.kCallbackIpmInterrupt):
+            self.highs.startCallback(kind)
+
     def settle(self, until: float) -> Relaxation:
         """Solve, and add rows that the solution breaks, until there are none or the clock says `until`."""
         lp = self.lp
@@ -112,7 +127,7 @@ class Solver:
         idle = 0
         for _ in range(_MOST_ROUNDS):
             left = until - time.perf_counter()
-            if left <= 0:
+            if left <= 0 or (self.stop is not None and self.stop.is_set()):
                 break
             state = self.run(left)
             if state == "infeasible":

@@ -80,7 +80,7 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
                 seconds = cost(candidate)
                 if seconds < best_s:
                     best, best_s = candidate, seconds
-            if time.perf_counter() - began > budget.seconds or best_s <= bound * (1 + PROVED):
+            if time.perf_counter() - began > budget.seconds or budget.stopped or best_s <= bound * (1 + PROVED):
                 break
         if best is None:
             other = greedy.plan(problem, budget, cost=cost)

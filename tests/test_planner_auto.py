@@ -1,12 +1,17 @@
 """Auto: the best of its members, whatever happens to one of them."""
 
+import json
+import os
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
 import small
 from test_planner_local import all_slow, weights_that_do_not_fit
 
+from tierplan.cli import main
 from tierplan.ir.outcome import Status
 from tierplan.ir.verify import violations
 from tierplan.planner import auto, flow_solve
@@ -92,3 +97,50 @@ def test_groups_of_repeated_layers_are_edited_alike() -> None:
     problem = weights_that_do_not_fit()
     found = walk.Walk(problem, all_slow(problem), Simulated(problem).follow(all_slow(problem)), 0).groups
     assert [members.tolist() for members in found] == [np.arange(10).tolist()]
+
+
+def test_the_relaxation_ends_when_it_is_told_to() -> None:
+    stop = threading.Event()
+    problem = small.training(40, seed=0)
+    whole = flow_solve.relax(problem, 30.0)
+    assert whole.solved
+    timer = threading.Timer(0.05, stop.set)
+    timer.start()
+    found = flow_solve.relax(problem, 30.0, stop)
+    timer.join()
+    assert not found.solved or found.bound_s <= whole.bound_s * (1 + 1e-9)
+    assert found.bound_s < whole.bound_s
+
+
+def test_a_signal_to_terminate_gives_the_answer_so_far(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    arguments = ["tierplan", "plan", "gpt2", "-H", "tpu-v4i", "--phase", "train", "--budget", "300s", "--json"]
+    monkeypatch.setattr("sys.argv", arguments)
+    planning = threading.Event()
+    team = auto._Team  # pyright: ignore[reportPrivateUsage] # made when the clock starts
+
+    def begins(*given: object) -> object:
+        planning.set()
+        return team(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(auto, "_Team", begins)
+
+    def terminate() -> None:
+        planning.wait(200.0)
+        time.sleep(2.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        thread.join()
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code in (0, None)
+    row = json.loads(capsys.readouterr().out)
+    assert row["predicted"]["time_s"] >= row["bound_s"]
+    assert row["planning_s"] < 100.0
