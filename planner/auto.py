@@ -21,6 +21,7 @@ _SEGMENTS = 4  # into which the rest is cut: each begins at the best plan of all
 _SHORTEST_S = 0.05
 _POLL_S = 0.02
 _LONG_S = 2.0
+_FEW_CASES = 4  # the relaxation must be solved in this part of its time for cases to be told apart
 _FAREWELL_S = 5.0  # for which members that were told to stop are waited for: they ask several times a second
 
 
@@ -177,20 +178,30 @@ def _msa(team: _Team, seconds: float) -> None:
 
 def _flow(team: _Team, seconds: float) -> None:
     from tierplan.planner.flow import roundings
+    from tierplan.planner.flow_branch import raise_bound
     from tierplan.planner.flow_solve import build_s, relax
 
     if seconds < build_s(team.problem):
         return
+    began = time.perf_counter()
     found = relax(team.problem, seconds, team.stop)
     team.raise_bound(found.bound_s)
     team.infeasible = team.infeasible or found.infeasible
     if found.infeasible or not found.solved:
         return
+    solving_s = time.perf_counter() - began
     until = time.perf_counter() + seconds / 2
     for candidate in roundings(found, until, team.stop):
         team.offer(candidate)
         if team.done or time.perf_counter() > until:
-            return
+            break
+    if not team.done and solving_s * _FEW_CASES < seconds:
+
+        def told(bound_s: float) -> float:
+            team.raise_bound(bound_s)
+            return team.best_s
+
+        raise_bound(found, time.perf_counter() + team.left_s / 2, told=told, stop=team.stop)
 
 
 def _local(team: _Team, member: int) -> None:

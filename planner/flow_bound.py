@@ -9,8 +9,10 @@ from tierplan.planner.flow_rows import Matrix
 _HALF_ULP = 2.0**-53
 
 
-def proved_s(lp: Lp, batches: list[Matrix], prices: list[Floats]) -> float:
+def proved_s(lp: Lp, batches: list[Matrix], prices: list[Floats], within: tuple[Floats, Floats] | None = None) -> float:
     """Seconds that no solution of the rows can beat, whatever the prices are.
+
+    `within`: the least and the most that each column may be, 0 and 1 at the widest.
 
     Each price is that of its row; a negative one of a row that is no equation counts as zero. Prices of time are
     scaled down until none of the time is paid for twice. What is left is a sum that each column
@@ -37,7 +39,8 @@ def proved_s(lp: Lp, batches: list[Matrix], prices: list[Floats]) -> float:
         most_terms += rows.n_rows
     unpaid = np.maximum(0.0, 1.0 - np.cumsum(paid[:-1]) * shrink - 1e-12)
     time = float(np.dot(unpaid, lp.least_s)) / lp.unit_s
-    bound = gains + float(np.minimum(reduced, 0.0).sum()) + time
+    low, high = within if within is not None else (np.zeros(lp.n_columns), np.ones(lp.n_columns))
+    bound = gains + float(np.where(reduced < 0.0, reduced * high, reduced * low).sum()) + time
     doubt = _HALF_ULP * 4 * (_depth(batches, lp.n_columns) + 64) * (sizes + float(mass.sum()) + time)
     return max(0.0, bound - doubt) * lp.unit_s * (1 - 1e-12)
 

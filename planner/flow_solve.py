@@ -88,6 +88,7 @@ class Solver:
 
         self.lp, self.stop = lp, stop
         self.batches: list[Matrix] = []
+        self.within = np.zeros(lp.n_columns), np.ones(lp.n_columns)
         self.highs: Any = _core._Highs()  # pyright: ignore[reportPrivateUsage]
         self.highs.setOptionValue("output_flag", False)
         self.highs.setOptionValue("threads", 1)
@@ -132,7 +133,7 @@ class Solver:
             state = self.run(left)
             if state == "infeasible":
                 return replace(found, infeasible=True)
-            bound_s = max(found.bound_s, proved_s(lp, self.batches, self.prices()))
+            bound_s = max(found.bound_s, proved_s(lp, self.batches, self.prices(), self.within))
             if state != "optimal":
                 return replace(found, bound_s=bound_s)
             idle = idle + 1 if bound_s <= found.bound_s * (1 + _ENOUGH) else 0
@@ -149,6 +150,7 @@ class Solver:
         """Let columns vary only within bounds."""
         columns = np.array(list(bounds), dtype=np.int32)
         lower, upper = (np.array([pair[i] for pair in bounds.values()]) for i in (0, 1))
+        self.within[0][columns], self.within[1][columns] = lower, upper
         self.highs.changeColsBounds(len(columns), columns, lower, upper)
 
     def add(self, rows: Matrix) -> None:
