@@ -118,7 +118,7 @@ def _simulation() -> None:
     of = [np.flatnonzero(problem.access_tensor == x) for x in chosen]
     began = time.process_time()
     for accesses in of:
-        session.change(accesses, np.full(len(accesses), 1, dtype=np.int64), nothing, [])
+        session.change(accesses, np.full(len(accesses), 1, dtype=np.int64), nothing, nothing.reshape(0, 5))
         session.undo()
     edit_s = (time.process_time() - began) / n
     print(f"an edit of one tensor and back: {edit_s * 1e6:.1f} CPU us, {whole_s / edit_s:.0f} times faster", flush=True)

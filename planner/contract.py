@@ -1,14 +1,13 @@
 """What every planner is: `plan(problem, budget, *, start=None, cost) -> Outcome`."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.outcome import Outcome
-from tierplan.ir.plan import Copy, Plan
+from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Floats, Ints, Problem
 
 
@@ -30,8 +29,11 @@ class Edits(Protocol):
     @property
     def supply(self) -> tuple[Floats, Floats, Floats]: ...
 
-    def change(self, accesses: Ints, tiers: Ints, removed: Ints, added: Sequence[Copy]) -> float:
-        """Seconds of the plan in which `tiers` serve these accesses, without some copies and with others."""
+    def change(self, accesses: Ints, tiers: Ints, removed: Ints, added: Ints) -> float:
+        """Seconds of the plan in which `tiers` serve these accesses, without some copies and with others.
+
+        Rows of `added` [C, 5]: tensor, source, target, start, done.
+        """
         ...
 
     def keep(self) -> Ints:

@@ -43,12 +43,11 @@ def _base(lp: Lp, x: Floats, places: list[Place], threshold: float) -> int:
     direct = [k for k in tiers if problem.tiers.direct[k]]
     if problem.keep[first.tensor] == Keep.HOME and not problem.cyclic:
         return int(problem.home[first.tensor])
-    if first.before is None:
-        return direct[-1] if direct else 0
-    if first.before < 0:
+    if first.before is not None and first.before < 0:
         return int(problem.home[first.tensor])
+    gaps = [place for place in places if place.visit.before is not None]
     for k in tiers[:-1]:
-        if all(within(x, place, k) >= threshold - _ROUNDING for place in places):
+        if (gaps or k in direct) and all(within(x, place, k) >= threshold - _ROUNDING for place in gaps):
             return k
     return tiers[-1] if tiers else 0
 

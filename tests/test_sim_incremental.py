@@ -52,7 +52,10 @@ def test_edits_from_one_plan_to_another(case: tuple[Problem, Plan, Plan], kept: 
         tiers = access_tiers(problem, edited)[accesses]
         before = session.seconds
         gone = np.array([rows[c] for c in removed], dtype=np.int64)
-        assert session.change(accesses, tiers, gone, added) == session.seconds
+        table = np.array([(c.tensor, c.source, c.target, c.start, c.done) for c in added], dtype=np.int64).reshape(
+            -1, 5
+        )
+        assert session.change(accesses, tiers, gone, table) == session.seconds
         assert_same(session, problem, edited)
         if keep:
             residencies, copies = moved, list(edited.copies)

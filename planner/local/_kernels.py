@@ -46,13 +46,14 @@ class Facts(NamedTuple):
     link_latency: Floats
     read_rate: Floats
     write_rate: Floats
-    pace_s: Floats  # [S]: seconds by which the bytes of a copy are spread over steps
 
 
 class Supply(NamedTuple):
-    """How long steps take [S], and use tiers [S, K] and links [S, L] themselves; what copies were promised [S, L]."""
+    """How long steps are taken to last [S], with what they wait for; how long they use tiers [S, K] and links [S, L]
+    themselves; what copies were promised [S, L].
+    """
 
-    own_s: Floats
+    pace_s: Floats
     tier_s: Floats
     link_s: Floats
     booked_s: Floats
@@ -100,7 +101,7 @@ def seed(value: int) -> None:
 def _spare_bytes(x, j, k, t, f: Facts, s: Supply):
     n = f.shape[0]
     t = t % n
-    own = s.own_s[t]
+    own = s.pace_s[t]
     link = f.link[j, k]
     free = (own - s.link_s[t, link] - s.booked_s[t, link]) * f.link_rate[j, k]
     free = min(free, (own - s.tier_s[t, j]) * f.read_rate[x, j])
@@ -187,20 +188,33 @@ def _leave_base(x, w, base, st, f: Facts, tales: Tales):
 
 @njit(cache=True)
 def _evict(x, w, base, st, opens, due, share, f: Facts, s: Supply, tales: Tales):
-    """Copy the only valid copy back to the base."""
+    """Copy the only valid copy back to the base over the shortest way."""
     if st[_RUN] < 0:
         return False
-    opens = max(opens, st[_RUN_READY], 0)
-    done = _earliest(x, st[_RUN], base, opens, due, share, f, s)
-    if done == _NEVER:
+    n_tiers = len(f.direct)
+    hop = np.empty((n_tiers, 4), np.int64)  # source, target, start, done
+    n_hops, k, start = 0, st[_RUN], max(opens, st[_RUN_READY], 0)
+    while k != base:
+        after = f.next_hop[k, base]
+        if after < 0 or n_hops == n_tiers:
+            return False
+        done = _earliest(x, k, after, start, due, share, f, s)
+        if done == _NEVER:
+            return False
+        hop[n_hops, 0], hop[n_hops, 1], hop[n_hops, 2], hop[n_hops, 3] = k, after, start, done
+        n_hops, k, start = n_hops + 1, after, done
+    if n_hops > 1 and start > f.shape[0]:  # what lies on the way would have to be there at the beginning too
         return False
-    if not _copy(x, w, st[_RUN], base, opens, done, f, tales):
-        return False
-    st[_RUN_STOP] = max(st[_RUN_STOP], done)
+    for h in range(n_hops):
+        if not _copy(x, w, hop[h, 0], hop[h, 1], hop[h, 2], hop[h, 3], f, tales):
+            return False
+        if h > 0 and not _stay(x, w, hop[h, 0], hop[h - 1, 2], hop[h, 3], f, tales):
+            return False
+    st[_RUN_STOP] = max(st[_RUN_STOP], hop[0, 3])
     if st[_BASE_FROM] < 0:
-        st[_BASE_FROM] = opens
-    st[_BASE_VALID], st[_BASE_READY] = 1, done
-    st[_BASE_UNTIL] = max(st[_BASE_UNTIL], done)
+        st[_BASE_FROM] = hop[n_hops - 1, 2]
+    st[_BASE_VALID], st[_BASE_READY] = 1, start
+    st[_BASE_UNTIL] = max(st[_BASE_UNTIL], start)
     return True
 
 
@@ -368,16 +382,23 @@ def tell(x: int, w: int, share: float, wraps: bool, late: int, f: Facts, s: Supp
 
 @njit(cache=True)
 def _meets_itself(x, w, n, f: Facts, tales: Tales):
-    """Whether two stays in one tier overlap, in one turn or with the turn before."""
-    first = f.stay_at[x]
+    """Whether two stays in one tier overlap, in one turn or with the turn before.
+
+    Two that touch count as well, and one that lasts a turn outside the base: where they are one, what is valid in the
+    first is still valid in the second, so that another tier serves than the tale says.
+    """
+    first, circular = f.stay_at[x], f.circular[x]
     for a in range(first, first + tales.n_stays[w, x]):
+        start, stop, tier = tales.stay_start[w, a], tales.stay_stop[w, a], tales.stay_tier[w, a]
+        if circular and stop - start >= n and tier != tales.base[w, x]:
+            return True
         for b in range(first, first + tales.n_stays[w, x]):
-            if tales.stay_tier[w, a] != tales.stay_tier[w, b]:
+            if a == b or tier != tales.stay_tier[w, b]:
                 continue
-            if tales.stay_stop[w, a] > tales.stay_start[w, b] + n:
+            since, until = tales.stay_start[w, b], tales.stay_stop[w, b]
+            if start <= until and since <= stop:
                 return True
-            apart = tales.stay_start[w, a] >= tales.stay_stop[w, b] or tales.stay_start[w, b] >= tales.stay_stop[w, a]
-            if a < b and not apart:
+            if circular and (start + n <= until or since + n <= stop):
                 return True
     return False
 
@@ -466,10 +487,10 @@ def _book(x, w, sign, f: Facts, s: Supply, tales: Tales):
         start, done = tales.copy_start[w, slot], tales.copy_done[w, slot]
         total = 0.0
         for t in range(start, done):
-            total += f.pace_s[t % n]
+            total += s.pace_s[t % n]
         needed = sign * (f.size[x] / f.link_rate[j, k] + f.link_latency[j, k]) / total
         for t in range(start, done):
-            s.booked_s[t % n, f.link[j, k]] += needed * f.pace_s[t % n]
+            s.booked_s[t % n, f.link[j, k]] += needed * s.pace_s[t % n]
 
 
 @njit(cache=True, nogil=True)
@@ -488,6 +509,15 @@ def take_out(x: int, w: int, f: Facts, s: Supply, tales: Tales, rooms: Rooms) ->
     _book(x, w, -1.0, f, s, tales)
 
 
+@njit(cache=True, nogil=True)
+def repace(pace_s: Floats, f: Facts, s: Supply, tales: Tales) -> None:
+    """Take steps to last as long as `pace_s` says, and promise spare time anew."""
+    s.pace_s[:] = pace_s
+    s.booked_s[:] = 0.0
+    for x in range(len(f.size)):
+        _book(x, tales.which[x], 1.0, f, s, tales)
+
+
 # --- Edits ---------------------------------------------------------------------------------------------------------
 
 
@@ -502,7 +532,7 @@ def _copy_wish(x, w, f: Facts, tales: Tales):
 def draw(x: int, f: Facts) -> tuple[int, int, int, int]:
     """A random change of the wish for a tensor: its kind, a tier, and the first and last visit that it concerns."""
     n_visits = f.at[x + 1] - f.at[x]
-    kind = np.random.randint(0, 10)
+    kind = np.random.randint(0, 13)
     tier = np.random.randint(0, len(f.direct))
     first = np.random.randint(0, n_visits)
     last = first
@@ -510,7 +540,18 @@ def draw(x: int, f: Facts) -> tuple[int, int, int, int]:
         last = first + np.random.randint(0, n_visits - first)
     if kind >= 6 and kind < 9:
         first, last = 0, n_visits - 1
+    if kind >= 11:  # of two gaps the longer one
+        other = np.random.randint(0, n_visits)
+        if _gap(x, other, f) > _gap(x, first, f):
+            first = other
     return kind, tier, int(first), int(last)
+
+
+@njit(cache=True)
+def _gap(x, visit, f: Facts):
+    """Steps from the visit before to this one."""
+    v = f.at[x] + visit
+    return f.step[v] - f.since[v] if f.mode[v] != _PRODUCE else 0
 
 
 @njit(cache=True, nogil=True)
@@ -522,8 +563,13 @@ def wish(x: int, kind: int, tier: int, first: int, last: int, f: Facts, tales: T
     at = f.at[x]
     if kind == 9:
         return  # the same wish at another pace
-    if kind == 8 and (f.circular[x] or not f.exists[x]):
+    if (kind == 8 or kind >= 10) and (f.circular[x] or not f.exists[x]):
         tales.base[w, x] = tier
+    if kind >= 11:  # away over one gap, to be brought back for the visit after it
+        for v in range(at, f.at[x + 1]):
+            tales.kept[w, v] = v != at + first
+    if kind >= 10:
+        return
     if kind == 2:
         tales.kept[w, at + first] = not tales.kept[w, at + first]
         return
@@ -698,3 +744,178 @@ def take_back(tried: Ints, n_tried: int, f: Facts, s: Supply, tales: Tales, room
         tales.which[x] = 1 - tales.which[x]
     for i in range(n_tried):
         put_in(int(tried[i]), int(tales.which[tried[i]]), f, s, tales, rooms)
+
+
+# --- Proposals -----------------------------------------------------------------------------------------------------
+
+
+class Changed(NamedTuple):
+    """What the last successful attempt changed, for the simulator: `n` accesses, copies taken out, copies put in.
+
+    Rows of `added`: tensor, source, target, start, done; `slot`: where in the tales the name of each is kept, plus
+    the number of slots if in twin 1.
+    """
+
+    n: Ints  # [3]
+    access: Ints
+    tier: Ints
+    removed: Ints
+    added: Ints
+    slot: Ints
+
+
+@njit(cache=True, nogil=True)
+def differences(tried: Ints, n_tried: int, access: Ints, f: Facts, tales: Tales, out: Changed) -> None:
+    """Note what is different between the two tales of the tensors that an attempt changed."""
+    n_slots, n_access, n_removed, n_added = tales.stay_tier.shape[1], 0, 0, 0
+    for i in range(n_tried):
+        x = tried[i]
+        new = tales.which[x]
+        old = 1 - new
+        for v in range(f.at[x], f.at[x + 1]):
+            if access[v] >= 0 and tales.serves[0, v] != tales.serves[1, v]:
+                out.access[n_access], out.tier[n_access] = access[v], tales.serves[new, v]
+                n_access += 1
+        first = f.copy_at[x]
+        for a in range(first, first + tales.n_copies[new, x]):
+            tales.copy_row[new, a] = -1
+        for b in range(first, first + tales.n_copies[old, x]):
+            found = False
+            for a in range(first, first + tales.n_copies[new, x]):
+                if not found and tales.copy_row[new, a] < 0 and _same_copy(new, a, old, b, tales):
+                    tales.copy_row[new, a] = tales.copy_row[old, b]
+                    found = True
+            if not found:
+                out.removed[n_removed] = tales.copy_row[old, b]
+                n_removed += 1
+        for a in range(first, first + tales.n_copies[new, x]):
+            if tales.copy_row[new, a] < 0:
+                out.added[n_added, 0] = x
+                out.added[n_added, 1], out.added[n_added, 2] = tales.copy_source[new, a], tales.copy_target[new, a]
+                out.added[n_added, 3], out.added[n_added, 4] = tales.copy_start[new, a], tales.copy_done[new, a]
+                out.slot[n_added] = new * n_slots + a
+                n_added += 1
+    out.n[0], out.n[1], out.n[2] = n_access, n_removed, n_added
+
+
+@njit(cache=True)
+def _same_copy(u, a, w, b, tales: Tales):
+    return (
+        tales.copy_source[u, a] == tales.copy_source[w, b]
+        and tales.copy_target[u, a] == tales.copy_target[w, b]
+        and tales.copy_start[u, a] == tales.copy_start[w, b]
+        and tales.copy_done[u, a] == tales.copy_done[w, b]
+    )
+
+
+@njit(cache=True, nogil=True)
+def name_copies(names: Ints, n: int, out: Changed, tales: Tales) -> None:
+    """Write the names of the copies that were added into the tales."""
+    n_slots = tales.stay_tier.shape[1]
+    for i in range(n):
+        tales.copy_row[out.slot[i] // n_slots, out.slot[i] % n_slots] = names[i]
+
+
+class Where(NamedTuple):
+    """Where edits are sought: `lost_s` [S] sums up the seconds that steps lose; tensors that move; groups used alike.
+
+    Group g is `member[group_at[g] : group_at[g + 1]]`.
+    """
+
+    lost_s: Floats
+    movable: Ints
+    group_at: Ints
+    member: Ints
+    access_start: Ints
+    access_tensor: Ints
+
+
+class Guide(NamedTuple):
+    """Wishes [G, N], [G, V], [G, V] to draw from, at G levels; G may be 0. `known` [N]: the tensors that have any."""
+
+    base: Ints
+    tier: Ints
+    kept: Bools
+    known: Bools
+
+
+@njit(cache=True)
+def _of_step(t, where: Where):
+    """A tensor that step t accesses, or some other step if it accesses none."""
+    start, n = where.access_start, len(where.access_start) - 1
+    while start[t] == start[t + 1]:
+        t = np.random.randint(0, n)
+    return where.access_tensor[np.random.randint(start[t], start[t + 1])]
+
+
+@njit(cache=True)
+def _somewhere(where: Where):
+    """A tensor of a step that loses time, or any tensor."""
+    n, total = len(where.lost_s), where.lost_s[-1]
+    if total > 0.0 and np.random.random() < 0.7:
+        t = np.searchsorted(where.lost_s, np.random.random() * total, side="right")
+        return _of_step(min(t, n - 1), where)
+    return where.movable[np.random.randint(0, len(where.movable))]
+
+
+@njit(cache=True)
+def guided(x: int, level: int, f: Facts, tales: Tales, guide: Guide) -> None:
+    """Write the wish of a guide for a tensor into the tale that is tried."""
+    w = 1 - tales.which[x]
+    tales.base[w, x] = tales.base[1 - w, x]
+    if f.circular[x] or not f.exists[x]:
+        tales.base[w, x] = guide.base[level, x]
+    for v in range(f.at[x], f.at[x + 1]):
+        tales.tier[w, v], tales.kept[w, v] = guide.tier[level, v], guide.kept[level, v]
+
+
+@njit(cache=True)
+def _wish_anew(x, level, f: Facts, tales: Tales, guide: Guide):
+    """A wish of the guide if a level is given and it knows the tensor, or a random change."""
+    if level >= 0 and guide.known[x]:
+        guided(x, level, f, tales, guide)
+    else:
+        kind, tier, first, last = draw(x, f)
+        wish(x, kind, tier, first, last, f, tales)
+
+
+@njit(cache=True, nogil=True)
+def propose(
+    tried: Ints, access: Ints, where: Where, guide: Guide, f: Facts, s: Supply, tales: Tales, rooms: Rooms,
+    out: Changed,
+) -> int:  # fmt: skip
+    """Try a random edit of one tensor, of neighbours in time, or of a group; how many tensors changed, 0 if none can."""
+    way, n_groups, n = np.random.random(), len(where.group_at) - 1, 0
+    level = -1
+    if len(guide.base) > 0 and np.random.random() < 0.4:
+        level = np.random.randint(0, len(guide.base))
+    if way < 0.15 and n_groups > 0:
+        g = np.random.randint(0, n_groups)
+        kind, tier, first, last = draw(where.member[where.group_at[g]], f)
+        for i in range(where.group_at[g], where.group_at[g + 1]):
+            x = where.member[i]
+            if level >= 0 and guide.known[x]:
+                guided(x, level, f, tales, guide)
+            else:
+                wish(x, kind, tier, first, last, f, tales)
+            tried[n] = x
+            n += 1
+    else:
+        x = _somewhere(where)
+        _wish_anew(x, level, f, tales, guide)
+        tried[0], n = x, 1
+        if way < 0.35:
+            t = f.step[np.random.randint(f.at[x], f.at[x + 1])]
+            for _ in range(np.random.randint(1, 4)):
+                near = min(max(t + np.random.randint(-6, 7), 0), f.shape[0] - 1)
+                y = _of_step(near, where)
+                if not _among(y, tried, n):
+                    _wish_anew(y, level, f, tales, guide)
+                    tried[n] = y
+                    n += 1
+    pace = np.random.randint(0, 5)
+    share = 0.5 if pace == 0 else 1.3 if pace == 3 else 2.0 if pace == 4 else 1.0
+    n = attempt(tried, n, share, True, f, s, tales, rooms)
+    if n > 0:
+        differences(tried, n, access, f, tales, out)
+    return n

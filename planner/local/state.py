@@ -10,10 +10,11 @@ from tierplan.ir.plan import Copy, Plan, Residency
 from tierplan.ir.problem import NO_HOME, NO_LINK, Floats, Ints, Keep, Mode, Problem
 from tierplan.ir.tiny import tiny
 from tierplan.planner.local import _kernels as kernels
-from tierplan.planner.local._kernels import Facts, Rooms, Supply, Tales, put_in
+from tierplan.planner.local._kernels import Changed, Facts, Guide, Rooms, Supply, Tales, Where, put_in
 from tierplan.planner.visits import Visit, turns, visits_of
 
 _SPARE_SLOTS = 4
+SHORTEST_S = 1e-12  # that a step is taken to last
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ def state_of(problem: Problem, plan: Plan, serves: Ints, supply: tuple[Floats, F
     n_copies = np.array([len(copies[x]) for x in range(problem.n_tensors)], dtype=np.int64)
     slots = np.maximum(2 * n_visits * max(1, problem.n_tiers - 1) + _SPARE_SLOTS, np.maximum(n_stays, n_copies))
     stay_at = np.concatenate(([0], np.cumsum(slots)))
-    facts = _facts(problem, visits, at, stay_at, supply[0])
+    facts = _facts(problem, visits, at, stay_at)
     booked = np.zeros((problem.n_steps, len(problem.links.names)))
-    held = Supply(*supply, booked)
+    held = Supply(supply[0] + SHORTEST_S, *supply[1:], booked)
     tales = _empty_tales(problem.n_tensors, len(flat), int(stay_at[-1]))
     owner = np.repeat(np.arange(problem.n_tensors), np.diff(stay_at))
     rooms = Rooms(
@@ -151,7 +152,7 @@ def _stays(problem: Problem, plan: Plan) -> dict[int, list[tuple[int, int, int, 
     return found
 
 
-def _facts(problem: Problem, visits: Sequence[Sequence[Visit]], at: Ints, stay_at: Ints, pace_s: Floats) -> Facts:
+def _facts(problem: Problem, visits: Sequence[Sequence[Visit]], at: Ints, stay_at: Ints) -> Facts:
     tiers, links = problem.tiers, problem.links
     flat = [visit for of_tensor in visits for visit in of_tensor]
     k = problem.n_tiers
@@ -177,7 +178,7 @@ def _facts(problem: Problem, visits: Sequence[Sequence[Visit]], at: Ints, stay_a
         circular, writes & circular, exists, goes_home, stay_at, stay_at,
         tiers.direct, tiers.usable.copy(), tiers.alignment,
         link, _next_hops(link), rate, latency + tiers.latency_s[:, None],
-        read_rate, tiers.write_bandwidth, pace_s + 1e-12,
+        read_rate, tiers.write_bandwidth,
     )  # fmt: skip
 
 
@@ -205,15 +206,35 @@ def _empty_tales(n_tensors: int, n_visits: int, n_slots: int) -> Tales:
     )  # fmt: skip
 
 
+def no_guide(facts: Facts) -> Guide:
+    """A guide that wishes nothing."""
+    n_tensors, n_visits = len(facts.size), len(facts.step)
+    wishes = np.zeros((0, n_visits), dtype=np.int64)
+    none = np.zeros((0, n_visits), dtype=np.bool_)
+    return Guide(np.zeros((0, n_tensors), dtype=np.int64), wishes, none, np.zeros(n_tensors, dtype=np.bool_))
+
+
 def warm() -> None:
     """Compile the kernels of the search, if they are not yet."""
     problem, plan = tiny()
     idle = np.ones(2), np.zeros((2, 2)), np.zeros((2, 2))
     state = state_of(problem, plan, np.ones(2, dtype=np.int64), idle)
     held = state.facts, state.supply, state.tales, state.rooms
+    guide = no_guide(state.facts)
+    guide = Guide(*(np.zeros((1, *wishes.shape[1:]), dtype=wishes.dtype) for wishes in guide[:3]), guide.known)
+    none = np.zeros(0, dtype=np.int64)
+    where = Where(
+        np.zeros(2), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), none, problem.access_start,
+        problem.access_tensor,
+    )  # fmt: skip
+    rows = np.zeros((8, 5), dtype=np.int64)
+    changed = Changed(np.zeros(3, dtype=np.int64), *rows.T[:3].copy(), rows, rows[:, 0].copy())
+    tried = np.zeros(96, dtype=np.int64)
     kernels.seed(0)
-    kernels.draw(0, state.facts)
-    kernels.wish(0, 6, 0, 0, 1, state.facts, state.tales)
-    tried = np.zeros(1, dtype=np.int64)
-    changed = kernels.attempt(tried, 1, 1.0, True, *held)
-    kernels.take_back(tried, changed, *held)
+    kernels.repace(np.ones(2), *held[:3])
+    kernels.guided(0, 0, state.facts, state.tales, guide)
+    n_changed = kernels.attempt(tried, 1, 1.0, False, *held)
+    kernels.differences(tried, n_changed, state.access, state.facts, state.tales, changed)
+    kernels.name_copies(none, 0, changed, state.tales)
+    kernels.propose(tried, state.access, where, guide, *held, changed)
+    kernels.take_back(tried, 0, *held)

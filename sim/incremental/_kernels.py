@@ -117,6 +117,22 @@ def serve(step: Ints, tier: Ints, reads: Ints, writes: Ints, sign: int, steps: S
         time_step(t, steps, rates)
 
 
+@njit(cache=True, nogil=True)
+def fill_rows(
+    rows: Ints, added: Ints, n_steps: int, size: Ints, link: Ints, cap: Floats, latency_s: Floats, copies: Copies,
+) -> None:  # fmt: skip
+    """Write copies, given as tensor, source, target, start, done, into rows that no step issues yet."""
+    for i in range(len(rows)):
+        c = rows[i]
+        x, source, target, start, done = added[i]
+        copies.tensor[c], copies.start[c], copies.done[c] = x, start, done
+        copies.need[c] = done - n_steps if done > n_steps else done
+        copies.source[c], copies.target[c], copies.link[c] = source, target, link[source, target]
+        copies.size[c], copies.cap[c] = size[x], cap[x, source]
+        copies.latency[c] = latency_s[source, target]
+        copies.removed[c] = 1
+
+
 @njit(cache=True)
 def _goes_before(a, b, copies):
     if copies.done[a] != copies.done[b]:

@@ -1,10 +1,8 @@
 """A plan that is edited tensor by tensor: its time after each edit, without simulating all of it again."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from tierplan.ir.plan import Copy, Plan
+from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Floats, Ints, Problem
 from tierplan.ir.tiny import tiny
 from tierplan.sim.incremental._kernels import (
@@ -16,6 +14,7 @@ from tierplan.sim.incremental._kernels import (
     attach,
     change,
     change_back,
+    fill_rows,
     resimulate,
     time_steps,
 )
@@ -46,7 +45,7 @@ class Simulated:
         cost_s(problem, plan)
         session = Session(problem, plan)
         accesses = np.zeros(1, dtype=np.int64)
-        session.change(accesses, accesses, np.zeros(0, dtype=np.int64), [Copy(0, 1, 0, 0, 1)])
+        session.change(accesses, accesses, np.zeros(0, dtype=np.int64), np.array([[0, 1, 0, 0, 1]]))
         session.undo()
 
 
@@ -72,6 +71,7 @@ class Session:
             [[links.between(j, k) for k in range(problem.n_tiers)] for j in range(problem.n_tiers)], dtype=np.int64
         )
         self._cap = _caps(problem)
+        self._latency_s = links.latency_s[self._link] + tiers.latency_s[:, None] if len(links.names) else self._cap[:0]
         compute_s, tier_read, tier_write, link = base_loads(problem, plan, self.serves)
         shape = problem.n_steps
         self.steps = Steps(
@@ -80,8 +80,10 @@ class Session:
         )  # fmt: skip
         time_steps(self.steps, self.rates)
         self.copies = _no_copies(max(64, 2 * len(plan.copies)))
-        self._free = list(range(len(self.copies.start) - 1, -1, -1))
-        self.rows = self._add(plan.copies)
+        self._free: Ints = np.arange(len(self.copies.start))  # rows not in use are the first `_n_free` of it
+        self._n_free = len(self._free)
+        table = [(c.tensor, c.source, c.target, c.start, c.done) for c in plan.copies]
+        self.rows = self._add(np.array(table, dtype=np.int64).reshape(-1, 5))
         first = np.full(problem.n_steps, -1, dtype=np.int64)
         self._path, self._journal = _empty_path(first, _WIDTH), _journal(0, _WIDTH)
         for row in self.rows.tolist():
@@ -100,8 +102,11 @@ class Session:
         """Shapes [S], [S, K], [S, L]: how long steps take, and use tiers and links, themselves."""
         return self.steps.own_s, self.steps.tier_s, self.steps.link_s
 
-    def change(self, accesses: Ints, tiers: Ints, removed: Ints, added: Sequence[Copy]) -> float:
-        """Seconds of the plan in which `tiers` serve these accesses, without some copies and with others."""
+    def change(self, accesses: Ints, tiers: Ints, removed: Ints, added: Ints) -> float:
+        """Seconds of the plan in which `tiers` serve these accesses, without some copies and with others.
+
+        Rows of `added` [C, 5]: tensor, source, target, start, done.
+        """
         rows = self._add(added)
         step, old = self._access_step[accesses], self.serves[accesses]
         reads, writes = self.problem.access_read[accesses], self.problem.access_write[accesses]
@@ -123,7 +128,7 @@ class Session:
         """Keep the last change; the names of the copies that it added."""
         assert self._last is not None
         removed, rows = self._last[-2:]
-        self._free += removed.tolist()
+        self._release(removed)
         self._last = None
         self._edits += 1
         if self._edits % _FRESH == 0:
@@ -139,30 +144,36 @@ class Session:
             self.steps, self.rates, self.copies, self._path, self._journal,
         )  # fmt: skip
         self.serves[accesses] = old
-        self._free += rows.tolist()
+        self._release(rows)
         self._last = None
         if self._fresh:
             self._begin()
         self.seconds = self._before_s
 
-    def _add(self, added: Sequence[Copy]) -> Ints:
+    def _add(self, added: Ints) -> Ints:
         """Rows for copies that no step issues yet."""
-        while len(self._free) < len(added):
+        n = len(added)
+        while self._n_free < n:
             self._more_rows()
-        rows = np.array([self._free.pop() for _ in added], dtype=np.int64)
-        if not added:
-            return rows
-        table, n, size = self.copies, self.problem.n_steps, self.problem.size
-        for row, c in zip(rows.tolist(), added, strict=True):
-            table.tensor[row], table.start[row], table.done[row] = c.tensor, c.start, c.done
-            table.need[row] = c.done - n if c.done > n else c.done
-            table.source[row], table.target[row] = c.source, c.target
-            table.link[row] = self._link[c.source, c.target]
-            table.size[row], table.cap[row] = size[c.tensor], self._cap[c.tensor, c.source]
-            latency = self.problem.links.latency_s[table.link[row]] + self.problem.tiers.latency_s[c.source]
-            table.latency[row] = latency
-            table.removed[row] = 1
+        self._n_free -= n
+        rows = self._free[self._n_free : self._n_free + n].copy()
+        if n:
+            fill_rows(
+                rows,
+                added,
+                self.problem.n_steps,
+                self.problem.size,
+                self._link,
+                self._cap,
+                self._latency_s,
+                self.copies,
+            )
         return rows
+
+    def _release(self, rows: Ints) -> None:
+        """Rows that are no longer in use."""
+        self._free[self._n_free : self._n_free + len(rows)] = rows
+        self._n_free += len(rows)
 
     def _more_rows(self) -> None:
         old = len(self.copies.start)
@@ -170,7 +181,9 @@ class Session:
         for wide, column in zip(more, self.copies, strict=True):
             wide[:old] = column
         self.copies = more
-        self._free = [*range(2 * old - 1, old - 1, -1), *self._free]
+        free = self._free[: self._n_free]
+        self._free = np.concatenate((np.arange(old, 2 * old), free, np.zeros(old - len(free), dtype=np.int64)))
+        self._n_free += old
 
     def _begin(self) -> None:
         """Simulate all of it, with room for as many copies under way at once as there are."""
