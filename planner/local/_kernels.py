@@ -884,7 +884,7 @@ def propose(
     tried: Ints, access: Ints, where: Where, guide: Guide, f: Facts, s: Supply, tales: Tales, rooms: Rooms,
     out: Changed,
 ) -> int:  # fmt: skip
-    """Try a random edit of one tensor, of neighbours in time, or of a group; how many tensors changed, 0 if none can."""
+    """Try a random edit of a tensor, of neighbours in time, or of a group; how many tensors changed, 0 if none can."""
     way, n_groups, n = np.random.random(), len(where.group_at) - 1, 0
     level = -1
     if len(guide.base) > 0 and np.random.random() < 0.4:
