@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
@@ -13,6 +14,9 @@ from tierplan.ir.verify import violations
 from tierplan.planner import greedy
 from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
 from tierplan.planner.contract import Budget, Cost
+
+if TYPE_CHECKING:
+    from tierplan.planner.local._kernels import Guide
 
 PROVED = 1e-9
 _SHARE_OF_BOUND = 0.45  # of the time, at most, for the relaxation; half of that again for rounding it
@@ -80,6 +84,7 @@ class _Team:
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     notes: list[str] = field(default_factory=list[str])
+    guide: "Guide | None" = None
 
     @property
     def left_s(self) -> float:
@@ -180,6 +185,7 @@ def _flow(team: _Team, seconds: float) -> None:
     from tierplan.planner.flow import roundings
     from tierplan.planner.flow_branch import raise_bound
     from tierplan.planner.flow_solve import build_s, relax
+    from tierplan.planner.local.guide import guide_of
 
     if seconds < build_s(team.problem):
         return
@@ -190,6 +196,7 @@ def _flow(team: _Team, seconds: float) -> None:
     if found.infeasible or not found.solved:
         return
     solving_s = time.perf_counter() - began
+    team.guide = guide_of(found)
     until = time.perf_counter() + seconds / 2
     for candidate in roundings(found, until, team.stop):
         team.offer(candidate)
@@ -210,7 +217,7 @@ def _local(team: _Team, member: int) -> None:
     length, seed = team.left_s / _SEGMENTS, 0
     while not team.done:
         limit = team.share(min(length, team.left_s), seed=2 * seed + member, evaluations=team.budget.evaluations)
-        found = local(team.problem, limit, start=team.best, cost=team.cost)
+        found = local(team.problem, limit, start=team.best, cost=team.cost, guide=team.guide)
         team.offer(found.plan)
         seed += 1
         if team.budget.evaluations is not None or found.plan is None:

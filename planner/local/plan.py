@@ -11,6 +11,7 @@ from tierplan.ir.verify import violations
 from tierplan.planner import greedy
 from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
 from tierplan.planner.contract import Budget, Cost
+from tierplan.planner.local._kernels import Guide
 from tierplan.planner.local.walk import Snapshot, Walk
 
 _COOLING = 1e-4  # the last temperature, over the first
@@ -19,13 +20,16 @@ _HOT = 0.1  # the first temperature, over a typical rise
 PROVED = 1e-9
 
 
-def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
+def plan(
+    problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost, guide: Guide | None = None
+) -> Outcome:
     """Improve `start`, or the plan of `greedy`, by edits of a few tensors at a time.
 
     An edit writes a new wish for a tensor - which tier serves which use, and where it lies meanwhile - and tells
     anew where it lies and when it is copied; others that are in the way give up their place. Repeated layers are
     edited alike as well as one by one. An edit that takes longer is kept with a probability that falls over time.
-    Never worse than its start. Ends when the budget does, in seconds or in evaluations, whichever comes first.
+    With a `guide`, what a relaxation wishes is tried beside random edits. Never worse than its start. Ends when the
+    budget does, in seconds or in evaluations, whichever comes first.
 
     Assumes: the alternatives that the start takes.
     """
@@ -38,7 +42,7 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
         return Outcome("local", Status.GAVE_UP, None, None, bound_s, _since(began))
     best, best_s = first, cost(first)
     if best_s > bound_s * (1 + max(PROVED, budget.gap)) and budget.evaluations != 0:
-        found = _searched(problem, first, budget, began + budget.seconds, bound_s, cost)
+        found = _searched(problem, first, budget, began + budget.seconds, bound_s, cost, guide)
         if found is not None:
             found_s = cost(found)
             if found_s < best_s:
@@ -54,9 +58,11 @@ def _since(began: float) -> float:
     return time.perf_counter() - began
 
 
-def _searched(problem: Problem, first: Plan, budget: Budget, until: float, bound_s: float, cost: Cost) -> Plan | None:
+def _searched(
+    problem: Problem, first: Plan, budget: Budget, until: float, bound_s: float, cost: Cost, guide: Guide | None
+) -> Plan | None:
     """The best plan of one walk."""
-    walk = Walk(problem, first, cost.follow(first), budget.seed)
+    walk = Walk(problem, first, cost.follow(first), budget.seed, guide)
     if not len(walk.movable):
         return None
     best: Snapshot | None = None
