@@ -311,6 +311,11 @@ def _reach(x, w, v, base, st, left, tier, kept, opens, share, f: Facts, s: Suppl
             return True
     elif _move(x, w, v, base, st, left, tier, t, opens, share, f, s, tales):
         return True
+    for slower in range(tier + 1, base):  # not so near, but nearer than the base
+        if st[_RUN] == slower or not f.direct[slower]:
+            break
+        if _move(x, w, v, base, st, left, slower, t, opens, share, f, s, tales):
+            return True
     if st[_RUN] >= 0 and (f.is_end[v] or f.direct[st[_RUN]]):
         st[_RUN_STOP] = max(st[_RUN_STOP], min(t + 1, f.shape[0]))
         return True
@@ -593,13 +598,11 @@ def _modest(y, slot, f: Facts, tales: Tales):
         if k + 1 == len(f.direct):
             return False
         tales.base[1 - w, y] = k + 1
-    slower = tales.base[1 - w, y]
-    if not f.direct[slower]:
-        slower = k + 1
-        while slower < len(f.direct) and not f.direct[slower]:
-            slower += 1
-        if slower == len(f.direct):
-            return False
+    slower = k + 1
+    while slower < len(f.direct) and not f.direct[slower]:
+        slower += 1
+    if slower == len(f.direct):
+        return False
     for v in range(f.at[y], f.at[y + 1]):
         if tales.tier[w, v] == k and _meet(f.step[v], f.step[v] + 1, start, stop, n):
             tales.tier[1 - w, v] = slower
