@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 PROVED = 1e-9
 _SHARE_OF_BOUND = 0.45  # of the time, at most, for the relaxation; half of that again for rounding it
 _SHARE_OF_MSA = 0.25
-_SEGMENTS = 4  # into which the rest is cut: each begins at the best plan of all
+_SEGMENTS = 2  # into which the rest is cut: each begins at the best plan of all
+_EARLY_SEGMENTS = 6  # the same as long as no relaxation is solved that could guide the search
 _SHORTEST_S = 0.05
 _POLL_S = 0.02
 _LONG_S = 2.0
@@ -214,8 +215,9 @@ def _flow(team: _Team, seconds: float) -> None:
 def _local(team: _Team, member: int) -> None:
     from tierplan.planner.local.plan import plan as local
 
-    length, seed = team.left_s / _SEGMENTS, 0
+    total, seed = team.left_s, 0
     while not team.done:
+        length = total / (_SEGMENTS if team.guide is not None else _EARLY_SEGMENTS)
         limit = team.share(min(length, team.left_s), seed=2 * seed + member, evaluations=team.budget.evaluations)
         found = local(team.problem, limit, start=team.best, cost=team.cost, guide=team.guide)
         team.offer(found.plan)

@@ -14,15 +14,19 @@ def value(x: Floats, total: Sum) -> float:
     return total.constant + sum(c * float(x[column]) for column, c in total.terms)
 
 
-def wish(lp: Lp, x: Floats, places: list[Place], threshold: float) -> Wish:
-    """For each visit the fastest tier such that it and the faster ones serve at least `threshold`."""
+def wish(lp: Lp, x: Floats, places: list[Place], threshold: float, *, spread: bool = False) -> Wish:
+    """For each visit the fastest tier such that it and the faster ones serve at least `threshold`.
+
+    The tensor is kept there since the visit before if most of what lies there is; with `spread`, at as many
+    thresholds as the fraction that is kept says.
+    """
     tiers: list[int] = []
     kept: list[bool] = []
     for place in places:
         serve = place.serve or place.lies
-        total, chosen = 0.0, max(serve, default=0)
+        total, before, chosen = 0.0, 0.0, max(serve, default=0)
         for k in sorted(serve):
-            total += value(x, serve[k])
+            before, total = total, total + value(x, serve[k])
             if total >= threshold - _ROUNDING:
                 chosen = k
                 break
@@ -31,7 +35,11 @@ def wish(lp: Lp, x: Floats, places: list[Place], threshold: float) -> Wish:
         tiers.append(chosen)
         keep = float(x[place.keep[chosen]]) if chosen in place.keep else 0.0
         fresh = float(x[place.fresh[chosen]]) if chosen in place.fresh else 0.0
-        kept.append(keep >= fresh or keep >= threshold)
+        if spread:
+            stays = keep if chosen == 0 else min(keep, within(x, place, chosen))
+            kept.append(fresh <= _ROUNDING or threshold - before <= stays - _ROUNDING)
+        else:
+            kept.append(keep >= fresh or keep >= threshold)
     return Wish(_base(lp, x, places, threshold), tuple(tiers), tuple(kept))
 
 

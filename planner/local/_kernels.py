@@ -894,7 +894,7 @@ def propose(
         level = np.random.randint(0, len(guide.base))
     if way < 0.15 and n_groups > 0:
         g = np.random.randint(0, n_groups)
-        kind, tier, first, last = draw(where.member[where.group_at[g]], f)
+        kind, tier, first, last = draw(int(where.member[where.group_at[g]]), f)
         for i in range(where.group_at[g], where.group_at[g + 1]):
             x = where.member[i]
             if level >= 0 and guide.known[x]:

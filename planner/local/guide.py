@@ -28,7 +28,7 @@ def guide_of(found: Relaxation, levels: Sequence[float] = _LEVELS) -> Guide:
         visits = slice(first, first + len(places))
         first = visits.stop
         for i, level in enumerate(levels) if places else ():
-            wanted = wish(found.lp, found.x, places, level)
+            wanted = wish(found.lp, found.x, places, level, spread=True)
             base[i, x] = wanted.base
             tier[i, visits], kept[i, visits] = wanted.tier, wanted.kept
     return Guide(base, tier, kept, known)

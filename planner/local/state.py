@@ -220,21 +220,24 @@ def warm() -> None:
     idle = np.ones(2), np.zeros((2, 2)), np.zeros((2, 2))
     state = state_of(problem, plan, np.ones(2, dtype=np.int64), idle)
     held = state.facts, state.supply, state.tales, state.rooms
-    guide = no_guide(state.facts)
-    guide = Guide(*(np.zeros((1, *wishes.shape[1:]), dtype=wishes.dtype) for wishes in guide[:3]), guide.known)
-    none = np.zeros(0, dtype=np.int64)
+    none = no_guide(state.facts)
+    one = np.zeros((1, problem.n_tensors), dtype=np.int64)
+    wishes = np.zeros((1, none.tier.shape[1]), dtype=np.int64)
+    guide = Guide(one, wishes, wishes > 0, none.known)
+    nothing = np.zeros(0, dtype=np.int64)
     where = Where(
-        np.zeros(2), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), none, problem.access_start,
+        np.zeros(2), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), nothing, problem.access_start,
         problem.access_tensor,
     )  # fmt: skip
     rows = np.zeros((8, 5), dtype=np.int64)
-    changed = Changed(np.zeros(3, dtype=np.int64), *rows.T[:3].copy(), rows, rows[:, 0].copy())
+    column = rows[:, 0]
+    changed = Changed(np.zeros(3, dtype=np.int64), column.copy(), column.copy(), column.copy(), rows, column.copy())
     tried = np.zeros(96, dtype=np.int64)
     kernels.seed(0)
     kernels.repace(np.ones(2), *held[:3])
     kernels.guided(0, 0, state.facts, state.tales, guide)
     n_changed = kernels.attempt(tried, 1, 1.0, False, *held)
     kernels.differences(tried, n_changed, state.access, state.facts, state.tales, changed)
-    kernels.name_copies(none, 0, changed, state.tales)
+    kernels.name_copies(nothing, 0, changed, state.tales)
     kernels.propose(tried, state.access, where, guide, *held, changed)
     kernels.take_back(tried, 0, *held)

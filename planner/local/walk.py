@@ -41,10 +41,11 @@ class Walk:
         self._name_copies(plan)
         facts = self.state.facts
         self.movable = np.flatnonzero(np.diff(facts.at) > 0)
-        groups = _alike(self.state)
+        self.groups = _alike(self.state)
         self._where = Where(
             np.zeros(problem.n_steps), self.movable,
-            np.cumsum([0] + [len(group) for group in groups]), np.concatenate([np.zeros(0, dtype=np.int64), *groups]),
+            np.cumsum([0] + [len(group) for group in self.groups]),
+            np.concatenate([np.zeros(0, dtype=np.int64), *self.groups]),
             problem.access_start, problem.access_tensor,
         )  # fmt: skip
         self._tried = np.full(_MOST_TRIED, -1, dtype=np.int64)
