@@ -13,14 +13,14 @@ from tierplan.ir.problem import Floats, Problem
 from tierplan.planner.flow_bound import proved_s
 from tierplan.planner.flow_model import Lp, build
 from tierplan.planner.flow_places import Place
-from tierplan.planner.flow_room import Lead, first_rows, overfull
+from tierplan.planner.flow_room import Lead
 from tierplan.planner.flow_rows import Matrix
 from tierplan.planner.flow_windows import demands, violated, whole_run
 
 _MOST_ROUNDS = 40
 _ENOUGH = 1e-6  # relative rise of the bound
 _IDLE_ROUNDS = 3  # rounds without such a rise after which no more rows are added
-_FIRST_BATCHES = 3
+_FIRST_BATCHES = 2
 _BUILD_S = 1e-4  # for one access and one tier
 _LARGE = 5_000  # rows from which the first solve is by the interior point method
 
@@ -107,7 +107,6 @@ class Solver:
         self.add(lp.rows)
         self.wanted = demands(lp)
         self.add(whole_run(lp, self.wanted))
-        self.add(first_rows(lp.rooms, lp.n_columns))
 
     def _obey(self, stop: Event) -> None:
         """Let the solver end once `stop` is set: it asks between iterations."""
@@ -139,11 +138,10 @@ class Solver:
             idle = idle + 1 if bound_s <= found.bound_s * (1 + _ENOUGH) else 0
             x, begin = self.fractions()
             found = Relaxation(lp, x, begin * lp.unit_s, bound_s, solved=True)
-            more = [violated(lp, self.wanted, x, begin), overfull(lp.rooms, x, lp.n_columns)]
-            if not any(rows.n_rows for rows in more) or idle >= _IDLE_ROUNDS:
+            broken = violated(lp, self.wanted, x, begin)
+            if not broken.n_rows or idle >= _IDLE_ROUNDS:
                 break
-            for rows in more:
-                self.add(rows)
+            self.add(broken)
         return found
 
     def fix(self, bounds: dict[int, tuple[float, float]]) -> None:
