@@ -7,6 +7,7 @@ import numpy as np
 
 from tierplan.ir.problem import Floats, Ints, Problem
 from tierplan.planner.bounds import first_bound
+from tierplan.planner.flow_pairs import Crowd, crowds_of
 from tierplan.planner.flow_places import Place, Places, places_of
 from tierplan.planner.flow_room import Lead, add_rooms, pressed_tiers, short_groups
 from tierplan.planner.flow_rows import Matrix, matrix
@@ -50,6 +51,7 @@ class Lp:
     n_columns: int
     unit_s: float
     least_s: Floats
+    crowds: list[Crowd]
 
 
 def build(problem: Problem, lead: Lead | None = None, *, flows: bool = True) -> Lp:
@@ -76,6 +78,7 @@ def build(problem: Problem, lead: Lead | None = None, *, flows: bool = True) -> 
     return Lp(
         problem, places, taken, streams, moving, _moves(places),
         matrix(places.rows, places.n_columns), places.n_columns, unit_s, least_s,
+        crowds_of(places, lead or _least_lead),
     )  # fmt: skip
 
 

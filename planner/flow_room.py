@@ -11,6 +11,10 @@ from tierplan.planner.flow_places import Place, Places
 from tierplan.planner.flow_rows import NOTHING, Sum
 from tierplan.planner.flow_stock import room_bytes
 
+_MOST_IN_ROOM = 12  # of a tensor that counts as large
+_MUCH = 0.02  # of the room
+_MOST_UNITS = 4
+
 Lead: TypeAlias = Callable[[Place, int], int]
 """Steps for which a copy takes room in a tier before the visit that it is for; 1 is true of every copy."""
 
@@ -23,6 +27,12 @@ def largest_load(problem: Problem, alignment: int) -> int:
     np.add.at(change, start, padded)
     np.add.at(change, stop, -padded)
     return int(np.cumsum(change).max())
+
+
+def padded_sizes(problem: Problem, tier: int) -> Ints:
+    """Shape [N]: bytes, each rounded up to the alignment of a tier."""
+    alignment = int(problem.tiers.alignment[tier])
+    return -(-problem.size // alignment) * alignment
 
 
 def pressed_tiers(problem: Problem) -> tuple[bool, ...]:
@@ -59,31 +69,43 @@ def _most_reserved(problem: Problem) -> list[int]:
 
 def _add_tier(places: Places, taken: list[list[int]], k: int, stock: list[Ints] | None, lead: Lead) -> None:
     """One tier; offsets waste what sizes lack to the alignment."""
-    problem = places.problem
-    alignment = int(problem.tiers.alignment[k])
-    padded = -(-problem.size // alignment) * alignment
+    problem, padded = places.problem, padded_sizes(places.problem, k)
     limit = room_bytes(places, k)
-    spans = _Spans(problem.n_steps)
+    for unit in (1, *_units(padded, limit)):
+        whole = stock if unit == 1 else None
+        spans = spans_of_tier(places, k, padded // unit, lead if whole is None else None)
+        for choice, group in zip(problem.choices, taken, strict=True):
+            for alternative, column in zip(choice.alternatives, group, strict=True):
+                spans.add(column, alternative.reserved[k] // unit, 0, problem.n_steps)
+        spans.add_rows(places, limit // unit, whole)
+
+
+def _units(padded: Ints, limit: int) -> list[int]:
+    """Sizes of large tensors of which a whole number leaves much of the room empty, those of most bytes first."""
+    sizes, counts = np.unique(padded[(padded * _MOST_IN_ROOM >= limit) & (padded <= limit)], return_counts=True)
+    order = np.argsort(-sizes * counts, kind="stable")
+    return [unit for unit in sizes[order].tolist() if limit % unit >= limit * _MUCH][:_MOST_UNITS]
+
+
+def spans_of_tier(places: Places, k: int, amount: Ints, lead: Lead | None) -> "Spans":
+    """When each tensor takes its amount in a tier; what is fresh only from the visit on if there is no `lead`."""
+    spans, amounts = Spans(places.problem.n_steps), list[int](amount.tolist())
     for place in itertools.chain.from_iterable(places.of_tensor):
-        n_bytes, step, since = int(padded[place.visit.tensor]), place.visit.step, place.visit.since
+        mine, step, since = amounts[place.visit.tensor], place.visit.step, place.visit.since
         if k in place.keep:
-            spans.add(place.keep[k], n_bytes, since + 1, step + 1)
+            spans.add(place.keep[k], mine, since + 1, step + 1)
         if k in place.fresh:
-            spans.add(place.fresh[k], n_bytes, step - (lead(place, k) if stock is None else 0), step + 1)
+            spans.add(place.fresh[k], mine, step - (lead(place, k) if lead else 0), step + 1)
         if place.visit.before is None and k in place.lies:
             for column, _ in place.lies[k].terms:
-                spans.add(column, n_bytes, step, step + 1)
-    for choice, group in zip(problem.choices, taken, strict=True):
-        for alternative, column in zip(choice.alternatives, group, strict=True):
-            if alternative.reserved[k]:
-                spans.add(column, alternative.reserved[k], 0, problem.n_steps)
-    spans.add_rows(places, limit, stock)
+                spans.add(column, mine, step, step + 1)
+    return spans
 
 
 def _add_group(places: Places, m: int) -> None:
     """The m fastest tiers together, wherever a tensor moves among them."""
     problem = places.problem
-    spans = _Spans(problem.n_steps)
+    spans = Spans(problem.n_steps)
     for place in itertools.chain.from_iterable(places.of_tensor):
         n_bytes, step = int(problem.size[place.visit.tensor]), place.visit.step
         if m in place.within:
@@ -93,7 +115,7 @@ def _add_group(places: Places, m: int) -> None:
     spans.add_rows(places, int(problem.tiers.usable[:m].sum()), None)
 
 
-class _Spans:
+class Spans:
     """Runs of steps over which columns take bytes of a room; those that begin in the turn before are cut."""
 
     def __init__(self, n_steps: int) -> None:
@@ -102,6 +124,8 @@ class _Spans:
 
     def add(self, column: int, n_bytes: int, start: int, stop: int) -> None:
         """Add the run `[start, stop)`; never more than one turn."""
+        if not n_bytes:
+            return
         stop = min(stop, self.n)
         start = max(start, stop - self.n)
         if start < min(stop, 0):
