@@ -145,7 +145,8 @@ class Spans:
             steps = steps[_loads(self.n, n_bytes, start, stop)[steps] > limit]
         else:
             steps = np.arange(self.n)
-        first, last = np.searchsorted(steps, start).tolist(), np.searchsorted(steps, stop).tolist()
+        first: list[int] = np.searchsorted(steps, start).tolist()
+        last: list[int] = np.searchsorted(steps, stop).tolist()
         change: list[list[tuple[int, float]]] = [[] for _ in range(len(steps) + 1)]
         for c, share, a, b in zip(column.tolist(), (n_bytes / limit).tolist(), first, last, strict=True):
             if a < b:
