@@ -2,11 +2,17 @@
 
 import time
 
+import numpy as np
 import pytest
 import small
+from flow_image import columns_of
+from hypothesis import HealthCheck, given, settings
+from test_planner_flow_bound import planned, shrunk, without_whole_turns
 
+from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Problem
 from tierplan.planner.flow_model import build
+from tierplan.planner.flow_pairs import together
 from tierplan.planner.flow_solve import Solver, relax
 
 
@@ -38,3 +44,14 @@ def test_nothing_lies_beside_a_tensor_that_fills_the_tier() -> None:
 def test_what_fits_beside_a_large_tensor_may_lie_there() -> None:
     # Both lie in the fast tier: 6 s and 3 s.
     assert relax(read_in_turn({"a": 600, "b": 300}), 10.0).bound_s == pytest.approx(9.0, rel=1e-6)
+
+
+@given(planned())
+@settings(max_examples=60, deadline=None, suppress_health_check=tuple(HealthCheck))
+def test_no_legal_plan_breaks_a_row_of_pairs(case: tuple[Problem, Plan]) -> None:
+    problem, plan = case
+    lp = build(shrunk(problem, plan), flows=False)
+    x = np.zeros(lp.n_columns)
+    for column, value in columns_of(lp, without_whole_turns(problem, plan)).items():
+        x[column] = value
+    assert together(lp.crowds, x, lp.n_columns).n_rows == 0
