@@ -7,8 +7,9 @@ import numpy as np
 
 from tierplan.ir.problem import Floats, Ints, Problem
 from tierplan.planner.bounds import first_bound
+from tierplan.planner.flow_pairs import Crowd, crowds_of
 from tierplan.planner.flow_places import Place, Places, places_of
-from tierplan.planner.flow_room import Lead, Room, pressed_tiers, rooms_of, short_groups
+from tierplan.planner.flow_room import Lead, add_rooms, pressed_tiers, short_groups
 from tierplan.planner.flow_rows import Matrix, matrix
 from tierplan.planner.flow_steps import Flow, Streams, add_steps, flows_of, streams_of
 from tierplan.planner.flow_stock import backlogs_of, stocks_of
@@ -45,16 +46,16 @@ class Lp:
     taken: list[list[int]]
     streams: Streams
     flows: list[Flow]
-    rooms: list[Room]
     moves: Moves
     rows: Matrix
     n_columns: int
     unit_s: float
     least_s: Floats
+    crowds: list[Crowd]
 
 
 def build(problem: Problem, lead: Lead | None = None, *, flows: bool = True) -> Lp:
-    """The relaxation without the rows of rooms and of windows of time, which are added as they are needed.
+    """The relaxation without the rows of windows of time, which are added as they are needed.
 
     Without `flows`, copies only share the time of tiers and links with steps over whole windows, not within
     each step: a smaller program, and a weaker bound. With a `lead` of more than one step it bounds
@@ -73,9 +74,11 @@ def build(problem: Problem, lead: Lead | None = None, *, flows: bool = True) -> 
     stocks = {k: [column] for k, column in stocks_of(places, moving).items()} if lead is None else {}
     for k, column in backlogs_of(places, moving).items() if lead is None else ():
         stocks.setdefault(k, []).append(column)
+    add_rooms(places, taken, stocks, lead or _least_lead)
     return Lp(
-        problem, places, taken, streams, moving, rooms_of(places, taken, stocks, lead or _least_lead), _moves(places),
+        problem, places, taken, streams, moving, _moves(places),
         matrix(places.rows, places.n_columns), places.n_columns, unit_s, least_s,
+        crowds_of(places, lead or _least_lead),
     )  # fmt: skip
 
 

@@ -161,12 +161,6 @@ class _Tensor:
                     total = total + before.get(k, NOTHING)
                 rows.at_least(0.0, total + Sum(0.0, ((place.within[m], -1.0),)))
                 self._cut(place, Sum(0.0, ((place.within[m], 1.0),)), group)
-        for group in _ends(self.tiers):
-            if not self.always & group:
-                total = NOTHING
-                for k in group:
-                    total = total + before.get(k, NOTHING)
-                self._cut(place, total, group)
 
     def _cut(self, place: Place, total: Sum, group: set[int]) -> None:
         """What lies or serves within a group is at most `total`, of what lay there, and what entered."""
@@ -216,9 +210,3 @@ class _Tensor:
             rows.at_least(0.0, place.serve[self.direct[-1]])
         if not self.direct:
             rows.extend(1.0, ())
-
-
-def _ends(tiers: list[int]) -> list[set[int]]:
-    """The groups of two or more tiers, not all, that are the fastest or the slowest."""
-    n = len(tiers)
-    return [set(tiers[:m]) for m in range(2, n)] + [set(tiers[m:]) for m in range(1, n - 1)]

@@ -2,58 +2,21 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from tierplan.ir.problem import Floats, Ints, Problem
+from tierplan.ir.problem import Ints, Problem
 from tierplan.planner.flow_places import Place, Places
-from tierplan.planner.flow_rows import Matrix, Rows, matrix
+from tierplan.planner.flow_rows import NOTHING, Sum
 from tierplan.planner.flow_stock import room_bytes
 
-_FIRST_ROWS = 12  # rows of each room to begin with
-_MOST_ROWS = 60  # rows added per room and round
-_VIOLATED = 1e-6
+_MOST_IN_ROOM = 12  # of a tensor that counts as large
+_MUCH = 0.02  # of the room
+_MOST_UNITS = 4
 
 Lead: TypeAlias = Callable[[Place, int], int]
 """Steps for which a copy takes room in a tier before the visit that it is for; 1 is true of every copy."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Room:
-    """Entry i: column `column[i]` takes the share `share[i]` of the room over steps `[start[i], stop[i])`.
-
-    `reserved[i]` is the share that column `reserving[i]` takes at every step. `steps`: those at which the room may be
-    short, without those whose occupants are all there at a step beside them as well. `stock[i, t]`: a column of what
-    else lies there at step t, ahead of visits or until it is copied away (`flow_stock`); no row i if that is not known.
-    """
-
-    column: Ints
-    start: Ints
-    stop: Ints
-    share: Floats
-    reserving: Ints
-    reserved: Floats
-    steps: Ints
-    stock: Ints
-
-    def row(self, rows: Rows, t: int) -> None:
-        """Add the row of step t."""
-        there = (self.start <= t) & (t < self.stop)
-        terms = zip(self.column[there].tolist(), (-self.share[there]).tolist(), strict=True)
-        stock = [(int(columns[t]), -1.0) for columns in self.stock]
-        rows.extend(-1.0, [*terms, *stock, *zip(self.reserving.tolist(), (-self.reserved).tolist(), strict=True)])
-
-    def filled(self, x: Floats) -> Floats:
-        """Shape [S + 1]: the share of the room that is taken at each step."""
-        n = int(self.steps[-1]) + 1 if len(self.steps) else 0
-        change = np.zeros(max(n, int(self.stop.max(initial=0))) + 1)
-        np.add.at(change, self.start, self.share * x[self.column])
-        np.add.at(change, self.stop, -self.share * x[self.column])
-        change = np.cumsum(change) + float(self.reserved @ x[self.reserving])
-        change[: self.stock.shape[1]] += x[self.stock].sum(axis=0)
-        return change
 
 
 def largest_load(problem: Problem, alignment: int) -> int:
@@ -64,6 +27,12 @@ def largest_load(problem: Problem, alignment: int) -> int:
     np.add.at(change, start, padded)
     np.add.at(change, stop, -padded)
     return int(np.cumsum(change).max())
+
+
+def padded_sizes(problem: Problem, tier: int) -> Ints:
+    """Shape [N]: bytes, each rounded up to the alignment of a tier."""
+    alignment = int(problem.tiers.alignment[tier])
+    return -(-problem.size // alignment) * alignment
 
 
 def pressed_tiers(problem: Problem) -> tuple[bool, ...]:
@@ -79,36 +48,18 @@ def short_groups(problem: Problem) -> tuple[int, ...]:
     return tuple(m for m in range(2, problem.n_tiers) if load > int(room[m - 1]))
 
 
-def rooms_of(places: Places, taken: list[list[int]], stocks: dict[int, list[Ints]], lead: Lead) -> list[Room]:
-    """The rooms that can be short: single tiers, then the fastest tiers together."""
-    pressed = [k for k in range(places.problem.n_tiers) if places.pressed[k]]
-    return [_of_tier(places, taken, k, stocks.get(k), lead) for k in pressed] + [
-        _of_group(places, m) for m in places.short
-    ]
+def add_rooms(places: Places, taken: list[list[int]], stocks: dict[int, list[Ints]], lead: Lead) -> None:
+    """Add the rows of the rooms that can be short: single tiers, and the fastest tiers together.
 
+    `stocks[k]`: by step, columns of what else lies in tier k, ahead of visits or until it is copied away.
 
-def first_rows(rooms: list[Room], n_columns: int) -> Matrix:
-    """A few rows of each room, evenly chosen."""
-    rows = Rows()
-    for room in rooms:
-        chosen = np.linspace(0, len(room.steps) - 1, _FIRST_ROWS).astype(np.int64) if len(room.steps) else room.steps
-        for t in room.steps[np.unique(chosen)].tolist():
-            room.row(rows, t)
-    return matrix(rows, n_columns)
-
-
-def overfull(rooms: list[Room], x: Floats, n_columns: int) -> Matrix:
-    """Rows that the fractions `x` break: the worst steps, no two of them close to each other."""
-    rows = Rows()
-    for room in rooms:
-        filled = room.filled(x)[room.steps] if len(room.steps) else np.zeros(0)
-        over = np.flatnonzero(filled > 1.0 + _VIOLATED)
-        blocks = (
-            np.array_split(over, _MOST_ROWS) if len(over) > _MOST_ROWS else [over[i : i + 1] for i in range(len(over))]
-        )
-        for block in blocks:
-            room.row(rows, int(room.steps[block[np.argmax(filled[block])]]))
-    return matrix(rows, n_columns)
+    Source: docs/bounds.md, "Room".
+    """
+    for k in range(places.problem.n_tiers):
+        if places.pressed[k]:
+            _add_tier(places, taken, k, stocks.get(k), lead)
+    for m in places.short:
+        _add_group(places, m)
 
 
 def _most_reserved(problem: Problem) -> list[int]:
@@ -116,80 +67,105 @@ def _most_reserved(problem: Problem) -> list[int]:
     return [sum(max(a.reserved[k] for a in c.alternatives) for c in problem.choices) for k in range(problem.n_tiers)]
 
 
-def _of_tier(places: Places, taken: list[list[int]], k: int, stock: list[Ints] | None, lead: Lead) -> Room:
+def _add_tier(places: Places, taken: list[list[int]], k: int, stock: list[Ints] | None, lead: Lead) -> None:
     """One tier; offsets waste what sizes lack to the alignment."""
-    problem = places.problem
-    alignment = int(problem.tiers.alignment[k])
-    padded = -(-problem.size // alignment) * alignment
-    most = _most_reserved(problem)[k]
+    problem, padded = places.problem, padded_sizes(places.problem, k)
     limit = room_bytes(places, k)
-    spans = _Spans(problem.n_steps)
+    for unit in (1, *_units(padded, limit)):
+        whole = stock if unit == 1 else None
+        spans = spans_of_tier(places, k, padded // unit, lead if whole is None else None)
+        for choice, group in zip(problem.choices, taken, strict=True):
+            for alternative, column in zip(choice.alternatives, group, strict=True):
+                spans.add(column, alternative.reserved[k] // unit, 0, problem.n_steps)
+        spans.add_rows(places, limit // unit, whole)
+
+
+def _units(padded: Ints, limit: int) -> list[int]:
+    """Sizes of large tensors of which a whole number leaves much of the room empty, those of most bytes first."""
+    sizes, counts = np.unique(padded[(padded * _MOST_IN_ROOM >= limit) & (padded <= limit)], return_counts=True)
+    order = np.argsort(-sizes * counts, kind="stable")
+    return [unit for unit in sizes[order].tolist() if limit % unit >= limit * _MUCH][:_MOST_UNITS]
+
+
+def spans_of_tier(places: Places, k: int, amount: Ints, lead: Lead | None) -> "Spans":
+    """When each tensor takes its amount in a tier; what is fresh only from the visit on if there is no `lead`."""
+    spans, amounts = Spans(places.problem.n_steps), list[int](amount.tolist())
     for place in itertools.chain.from_iterable(places.of_tensor):
-        x, step, since = place.visit.tensor, place.visit.step, place.visit.since
+        mine, step, since = amounts[place.visit.tensor], place.visit.step, place.visit.since
         if k in place.keep:
-            spans.add(place.keep[k], x, since + 1, step + 1)
+            spans.add(place.keep[k], mine, since + 1, step + 1)
         if k in place.fresh:
-            spans.add(place.fresh[k], x, step - (lead(place, k) if stock is None else 0), step + 1)
+            spans.add(place.fresh[k], mine, step - (lead(place, k) if lead else 0), step + 1)
         if place.visit.before is None and k in place.lies:
             for column, _ in place.lies[k].terms:
-                spans.add(column, x, step, step + 1)
-    reserved = [
-        (column, alternative.reserved[k] / limit)
-        for choice, group in zip(problem.choices, taken, strict=True)
-        for alternative, column in zip(choice.alternatives, group, strict=True)
-    ]
-    room = spans.room(padded, limit, limit - most, reserved)
-    return room if stock is None else replace(room, steps=np.arange(problem.n_steps), stock=np.stack(stock))
+                spans.add(column, mine, step, step + 1)
+    return spans
 
 
-def _of_group(places: Places, m: int) -> Room:
+def _add_group(places: Places, m: int) -> None:
     """The m fastest tiers together, wherever a tensor moves among them."""
     problem = places.problem
-    limit = int(problem.tiers.usable[:m].sum())
-    spans = _Spans(problem.n_steps)
+    spans = Spans(problem.n_steps)
     for place in itertools.chain.from_iterable(places.of_tensor):
-        x, step = place.visit.tensor, place.visit.step
+        n_bytes, step = int(problem.size[place.visit.tensor]), place.visit.step
         if m in place.within:
-            spans.add(place.within[m], x, place.visit.since + 1, step)
+            spans.add(place.within[m], n_bytes, place.visit.since + 1, step)
         for column, _ in (term for k, lies in place.lies.items() if k < m for term in lies.terms):
-            spans.add(column, x, step, step + 1)
-    return spans.room(problem.size, limit, limit // m, [])
+            spans.add(column, n_bytes, step, step + 1)
+    spans.add_rows(places, int(problem.tiers.usable[:m].sum()), None)
 
 
-class _Spans:
-    """Runs of steps over which columns take the room of a tensor; those that begin in the turn before are cut."""
+class Spans:
+    """Runs of steps over which columns take bytes of a room; those that begin in the turn before are cut."""
 
     def __init__(self, n_steps: int) -> None:
         self.n = n_steps
         self.found: list[tuple[int, int, int, int]] = []
 
-    def add(self, column: int, tensor: int, start: int, stop: int) -> None:
+    def add(self, column: int, n_bytes: int, start: int, stop: int) -> None:
         """Add the run `[start, stop)`; never more than one turn."""
+        if not n_bytes:
+            return
         stop = min(stop, self.n)
         start = max(start, stop - self.n)
         if start < min(stop, 0):
-            self.found.append((column, tensor, start + self.n, min(stop, 0) + self.n))
+            self.found.append((column, n_bytes, start + self.n, min(stop, 0) + self.n))
         if stop > max(start, 0):
-            self.found.append((column, tensor, max(start, 0), stop))
+            self.found.append((column, n_bytes, max(start, 0), stop))
 
-    def room(self, size: Ints, limit: int, harmless: int, reserved: list[tuple[int, float]]) -> Room:
-        """The room of `limit` bytes; steps at which all tensors take at most `harmless` bytes are left out."""
+    def add_rows(self, places: Places, limit: int, stock: list[Ints] | None) -> None:
+        """Add a column for the share of the room that is taken at each step at which it may be short.
+
+        It is that of such a step before, with what has begun since, without what has ended. `stock` comes on top.
+        """
         table = np.array(self.found, dtype=np.int64).reshape(-1, 4)
-        column, tensor, start, stop = (table[:, i].copy() for i in range(4))
-        steps = _tight_steps(self.n, start, stop)
-        return Room(
-            column, start, stop, size[tensor] / limit,
-            np.array([c for c, _ in reserved], dtype=np.int64), np.array([s for _, s in reserved], dtype=np.float64),
-            steps[_loads(self.n, size, tensor, start, stop)[steps] > harmless],
-            np.zeros((0, 0), dtype=np.int64),
-        )  # fmt: skip
+        column, n_bytes, start, stop = (table[:, i] for i in range(4))
+        if stock is None:
+            steps = _tight_steps(self.n, start, stop)
+            steps = steps[_loads(self.n, n_bytes, start, stop)[steps] > limit]
+        else:
+            steps = np.arange(self.n)
+        first: list[int] = np.searchsorted(steps, start).tolist()
+        last: list[int] = np.searchsorted(steps, stop).tolist()
+        change: list[list[tuple[int, float]]] = [[] for _ in range(len(steps) + 1)]
+        for c, share, a, b in zip(column.tolist(), (n_bytes / limit).tolist(), first, last, strict=True):
+            if a < b:
+                change[a].append((c, -share))
+                change[b].append((c, share))
+        before = NOTHING
+        for t, terms in zip(steps.tolist(), change, strict=False):
+            filled = places.fraction()
+            places.rows.at_least(0.0, filled + before.times(-1.0) + Sum(0.0, tuple(terms)))
+            if stock is not None:
+                places.rows.at_least(-1.0, Sum(0.0, tuple((int(more[t]), -1.0) for more in stock)) + filled.times(-1.0))
+            before = filled
 
 
-def _loads(n_steps: int, size: Ints, tensor: Ints, start: Ints, stop: Ints) -> Ints:
+def _loads(n_steps: int, n_bytes: Ints, start: Ints, stop: Ints) -> Ints:
     """Shape [S]: at least the bytes at each step if every tensor that can be there is; runs that meet count twice."""
     change = np.zeros(n_steps + 1, dtype=np.int64)
-    np.add.at(change, start, size[tensor])
-    np.add.at(change, stop, -size[tensor])
+    np.add.at(change, start, n_bytes)
+    np.add.at(change, stop, -n_bytes)
     return np.cumsum(change)[:-1]
 
 

@@ -12,17 +12,22 @@ import numpy as np
 from tierplan.ir.problem import Floats, Problem
 from tierplan.planner.flow_bound import proved_s
 from tierplan.planner.flow_model import Lp, build
+from tierplan.planner.flow_pairs import together
 from tierplan.planner.flow_places import Place
-from tierplan.planner.flow_room import Lead, first_rows, overfull
+from tierplan.planner.flow_room import Lead
 from tierplan.planner.flow_rows import Matrix
 from tierplan.planner.flow_windows import demands, violated, whole_run
 
 _MOST_ROUNDS = 40
-_ENOUGH = 1e-6  # relative rise of the bound
-_IDLE_ROUNDS = 3  # rounds without such a rise after which no more rows are added
-_FIRST_BATCHES = 3
+_EXACT = (1e-6, 3)  # a relative rise of the bound, and the rounds without one after which no more rows are added
+_QUICK = (1e-3, 1)  # where a stronger relaxation comes next
+_SLOW = (1e-5, 1)  # where each round takes long
+_FINE = 4.5  # with flows, the first round takes about so many times as long as without
+_FIRST_BATCHES = 2
 _BUILD_S = 1e-4  # for one access and one tier
 _LARGE = 5_000  # rows from which the first solve is by the interior point method
+_MANY = 20_000  # rows from which a round takes long
+_HUGE = 40_000  # rows from which all are, as the simplex method takes longer even from a basis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,9 +56,13 @@ def relax(problem: Problem, seconds: float, stop: Event | None = None) -> Relaxa
     The bound is valid however early the clock, or `stop` once it is set, stops the solver.
     """
     until = time.perf_counter() + seconds
-    rough = Solver(build(problem, flows=False), stop).settle(until)
-    if rough.infeasible or not rough.solved or until - time.perf_counter() < build_s(problem):
+    solver = Solver(build(problem, flows=False), stop)
+    rough = solver.settle(until, _QUICK)
+    if rough.infeasible or not rough.solved:
         return rough
+    if until - time.perf_counter() < build_s(problem) + _FINE * solver.first_s:
+        longer = solver.settle(until)
+        return longer if longer.solved or longer.infeasible else rough
     fine = Solver(build(problem), stop).settle(until)
     bound_s = max(rough.bound_s, fine.bound_s)
     return replace(fine if fine.solved or fine.infeasible else rough, bound_s=bound_s)
@@ -88,6 +97,7 @@ class Solver:
 
         self.lp, self.stop = lp, stop
         self.batches: list[Matrix] = []
+        self.first_s = 0.0  # that the first round took
         self.within = np.zeros(lp.n_columns), np.ones(lp.n_columns)
         self.highs: Any = _core._Highs()  # pyright: ignore[reportPrivateUsage]
         self.highs.setOptionValue("output_flag", False)
@@ -107,7 +117,11 @@ class Solver:
         self.add(lp.rows)
         self.wanted = demands(lp)
         self.add(whole_run(lp, self.wanted))
-        self.add(first_rows(lp.rooms, lp.n_columns))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows added so far."""
+        return sum(rows.n_rows for rows in self.batches)
 
     def _obey(self, stop: Event) -> None:
         """Let the solver end once `stop` is set: it asks between iterations."""
@@ -121,28 +135,36 @@ class Solver:
         for kind in (cb.HighsCallbackType.kCallbackSimplexInterrupt, cb.HighsCallbackType.kCallbackIpmInterrupt):
             self.highs.startCallback(kind)
 
-    def settle(self, until: float) -> Relaxation:
-        """Solve, and add rows that the solution breaks, until there are none or the clock says `until`."""
+    def settle(self, until: float, patience: tuple[float, int] | None = None) -> Relaxation:
+        """Solve, and add rows that the solution breaks, until there are none or the clock says `until`.
+
+        `patience`: the relative rise of the bound that is worth a round, and the rounds in a row that may lack it.
+        """
         lp = self.lp
+        enough, most_idle = patience or (_SLOW if self.n_rows > _MANY else _EXACT)
         found = Relaxation(lp, np.zeros(lp.n_columns), np.zeros(lp.problem.n_steps + 1), 0.0)
-        idle = 0
+        idle, took_s = 0, 0.0
         for _ in range(_MOST_ROUNDS):
-            left = until - time.perf_counter()
-            if left <= 0 or (self.stop is not None and self.stop.is_set()):
+            began = time.perf_counter()
+            left = until - began
+            late = found.solved and self.n_rows > _HUGE and left < took_s
+            if left <= 0 or late or (self.stop is not None and self.stop.is_set()):
                 break
             state = self.run(left)
+            took_s = time.perf_counter() - began
+            self.first_s = self.first_s or took_s
             if state == "infeasible":
                 return replace(found, infeasible=True)
             bound_s = max(found.bound_s, proved_s(lp, self.batches, self.prices(), self.within))
             if state != "optimal":
                 return replace(found, bound_s=bound_s)
-            idle = idle + 1 if bound_s <= found.bound_s * (1 + _ENOUGH) else 0
+            idle = idle + 1 if bound_s <= found.bound_s * (1 + enough) else 0
             x, begin = self.fractions()
             found = Relaxation(lp, x, begin * lp.unit_s, bound_s, solved=True)
-            more = [violated(lp, self.wanted, x, begin), overfull(lp.rooms, x, lp.n_columns)]
-            if not any(rows.n_rows for rows in more) or idle >= _IDLE_ROUNDS:
+            broken = [violated(lp, self.wanted, x, begin), together(lp.crowds, x, lp.n_columns)]
+            if not any(rows.n_rows for rows in broken) or idle >= most_idle:
                 break
-            for rows in more:
+            for rows in broken:
                 self.add(rows)
         return found
 
@@ -181,8 +203,9 @@ class Solver:
         import highspy
 
         first = len(self.batches) <= _FIRST_BATCHES
-        large = first and sum(rows.n_rows for rows in self.batches) > _LARGE
-        self.highs.setOptionValue("solver", "ipm" if large else "simplex")
+        inside = self.n_rows > (_LARGE if first else _HUGE)
+        self.highs.setOptionValue("solver", "ipm" if inside else "simplex")
+        self.highs.setOptionValue("run_crossover", "off" if self.n_rows > _HUGE else "on")
         self.highs.setOptionValue("time_limit", self.highs.getRunTime() + seconds)
         self.highs.run()
         status = self.highs.getModelStatus()
@@ -195,7 +218,7 @@ class Solver:
     def prices(self) -> list[Floats]:
         """The dual of each row, batch by batch; zeros if there are none."""
         solution = self.highs.getSolution()
-        n_rows = sum(rows.n_rows for rows in self.batches)
+        n_rows = self.n_rows
         all_prices = np.array(solution.row_dual, dtype=np.float64)
         if len(all_prices) != n_rows:
             all_prices = np.zeros(n_rows)
