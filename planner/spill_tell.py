@@ -106,6 +106,8 @@ class Teller:
         first = visits[0]
         self.circular = first.before is not None and first.before >= 0
         self.returns = Keep(int(problem.keep[self.x])) is Keep.HOME and not problem.cyclic
+        if self.returns:
+            self.base = int(problem.home[self.x])
         self.stays: list[Stay] = []
         self.copies: list[Copy] = []
         self.bookings: list[Booking] = []
@@ -113,7 +115,7 @@ class Teller:
         self.left: dict[int, int] = {}  # by tier, the step at which the last stay there ended
         self.base_from: int | None = None
         if first.before is not None:
-            self.open[base] = [0, 1, 0]
+            self.open[self.base] = [0, 1, 0]
             self.base_from = 0
         self.written = -1
         self.wraps = self.circular and all(v.mode is Mode.READ for v in visits)  # may be copied in the turn before
