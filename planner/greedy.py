@@ -74,7 +74,7 @@ def _all_candidates(problem: Problem, budget: Budget, cost: Cost, began: float) 
     if found and (problem.n_tiers < _MANY_TIERS or len(problem.access_tensor) > _MANY_ACCESSES):
         return
     busy_until = time.thread_time() + _SPILL_S
-    for candidate in spilled(problem, cost):
+    for candidate in spilled(problem, cost, until=began + budget.seconds):
         if not any(True for _ in violations(problem, candidate)):
             found = True
             yield candidate

@@ -1,6 +1,8 @@
 """Spill: long gaps between uses are spent in slow tiers, short ones in fast tiers, tier by tier."""
 
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +25,13 @@ _MOST_PACED = 3
 _SMOOTH = 15  # steps to each side over which waits are spread when a plan is told anew
 
 
-def candidates(problem: Problem, cost: Cost, taken: Sequence[int] | None = None) -> Iterator[Plan]:
-    """Plans with ever more of the fast tiers kept free for what comes and goes."""
-    return _Spilling(problem, cost, taken or [0] * len(problem.choices)).candidates()
+def candidates(problem: Problem, cost: Cost, *, until: float = math.inf) -> Iterator[Plan]:
+    """Plans with ever more of the fast tiers kept free for what comes and goes; none are begun when the clock
+    (`time.perf_counter`) says `until`.
+
+    Assumes: the first alternative of every choice.
+    """
+    return _Spilling(problem, cost, until).candidates()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,9 @@ class _Told:
 
 
 class _Spilling:
-    def __init__(self, problem: Problem, cost: Cost, taken: Sequence[int]) -> None:
-        self.problem, self.cost, self.taken = problem, cost, list(taken)
+    def __init__(self, problem: Problem, cost: Cost, until: float) -> None:
+        self.problem, self.cost, self.until = problem, cost, until
+        self.taken = [0] * len(problem.choices)
         self.visits = visits_of(problem)
         self.table = Table(problem, self.visits)
         self.usable = np.array([room.usable for room in Rooms(problem, self.taken).of_tier], dtype=np.int64)
@@ -64,6 +71,8 @@ class _Spilling:
         room[:-1] = (room[:-1] * fill).astype(np.int64)
         room = np.repeat(room[:, None], self.problem.n_steps, axis=1)
         for _ in range(_MOST_REPAIRS):
+            if self._is_over:
+                return None
             levels = Filling(self.table, room, pace).levels()
             if levels is None:
                 return None
@@ -80,6 +89,10 @@ class _Spilling:
             np.maximum(room, 0, out=room)
         return None
 
+    @property
+    def _is_over(self) -> bool:
+        return time.perf_counter() > self.until
+
     def _load(self, levels: Levels) -> tuple[Floats, Floats]:
         serves = np.zeros(len(self.problem.access_tensor), dtype=np.int64)
         real = ~self.table.is_end
@@ -94,6 +107,8 @@ class _Spilling:
         """A plan, or the stays for which no room was found."""
         rooms, failed = Rooms(self.problem, self.taken), list[tuple[int, Stay]]()
         for x in self._order(levels):
+            if self._is_over:
+                return None, failed
             stay = self._fit(x, levels, pace, rooms)
             if stay is not None:
                 failed.append((x, stay))
