@@ -833,3 +833,98 @@ def tightest_gap(rows, near, spans, size, ceiling, align):
         if i < count:
             top = max(top, high[i])
     return best
+
+
+@compiled
+def _passes(v, sign, size, head, tail, since, step, load):
+    """Count, or no longer count, the room that a tensor needs in a tier that it passes around a gap."""
+    for t in range(max(0, since[v] + 1), min(since[v] + 1 + head[v], step[v], len(load))):
+        load[t] += sign * size
+    for t in range(max(0, step[v] - tail[v], since[v] + 1 + head[v]), min(step[v], len(load))):
+        load[t] += sign * size
+
+
+@compiled
+def fill_tier(
+    k, room, order, kind, which, lo, hi, size, at, tensor, since, step, produced, direct, head, tail,
+    load, counted, gap, serve, base,
+):  # fmt: skip
+    """Let candidates into tier k in `order` while `load` [S] leaves room; what is let in is written down.
+
+    `kind` 0: tensor `which` lies there throughout; 1: over the gap before visit `which`; 2: for that visit only.
+    `counted` [V]: the load counts the visit already, and the steps on the way through the tier: `head` [V] after a
+    gap begins and `tail` [V] before it ends.
+    """
+    n = len(load)
+    for c in order:
+        i, a, b, z = which[c], lo[c], hi[c], size[c]
+        if kind[c] == 0:
+            first, last = at[i], at[i + 1]
+            fits = True
+            for v in range(first, last):
+                fits = fits and gap[v] != k
+        else:
+            first, last = i, i + 1
+            if kind[c] == 1:
+                first = i - 1
+            fits = not (base[tensor[i]] == k or (kind[c] == 1 and gap[i] >= 0) or (kind[c] == 2 and serve[i] >= 0))
+        if not fits:
+            continue
+        for sign in (-1, 1):
+            # What is there for some of these visits already is not counted twice.
+            for v in range(first, last):
+                if counted[v] and step[v] < n:
+                    load[step[v]] += sign * z
+                if kind[c] == 0 or (kind[c] == 1 and v == i):
+                    _passes(v, sign, z, head, tail, since, step, load)
+            if sign == 1:
+                break
+            for t in range(a, b):
+                if load[t] + z > room:
+                    fits = False
+                    break
+            if fits:
+                break
+        if not fits:
+            continue
+        for t in range(a, b):
+            load[t] += z
+        for v in range(first, last):
+            counted[v] = True
+            if kind[c] == 0 or (kind[c] == 1 and v == i):
+                head[v], tail[v] = 0, 0
+            if direct and serve[v] < 0 and step[v] < n:
+                serve[v] = k
+        if kind[c] == 1:
+            gap[i] = k
+        elif kind[c] == 0:
+            base[i] = k
+            for v in range(first, last):
+                if gap[v] < 0 and not produced[v]:
+                    gap[v] = k
+
+
+@compiled
+def passing(k, must, n_leads, n, at, since, step, mode, produced, size, tensor, in_steps, out_steps, gap, serve, load):
+    """Shapes [V], [V]: steps for which each tensor lies in tier k on its way to slower tiers and back, by gap.
+
+    Assumes: a copy in a slower tier stays valid until the next write. The room is counted in `load`.
+    """
+    head, tail = np.zeros(n_leads, np.int64), np.zeros(n_leads, np.int64)
+    for x in range(len(at) - 1):
+        dirty = False
+        for v in range(at[x], at[x + 1]):
+            if produced[v]:
+                dirty = True
+                continue
+            if gap[v] < 0:
+                here = 0 <= serve[v] < k or (must and serve[v] < 0 and step[v] < n)
+                if here:
+                    tail[v] = in_steps[v]
+                if dirty and v > at[x] and (0 <= serve[v - 1] < k or (must and serve[v - 1] < 0)):
+                    head[v] = out_steps[v]
+                _passes(v, 1, size[v], head, tail, since, step, load)
+                dirty = False
+            if mode[v] != 0:
+                dirty = True
+    return head, tail

@@ -3,7 +3,7 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,10 @@ _FINE = 2**32  # ticks while proving that nothing better is left; the solver has
 _FINER = 1.01  # a plan faster by this factor than the one that set the tick is worth another, finer, round
 _PACKING_SHARE = 0.1
 _HINT_SHARE = 0.2
+_BOUND_SHARE = 0.3  # of the budget, for the relaxation
+_LOCAL_SHARE = 0.2
+_CASES_SHARE = 0.3  # of what is left then
+_SHORTEST_S = 0.02
 _SUBSOLVERS = (
     "max_lp",
     "lb_tree_search",
@@ -46,14 +50,18 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
     is OPTIMAL; where the order of copies on a link costs time that the relaxation does not see,
     a gap remains and the plan is FEASIBLE.
 
-    Without `start`, the greedy plan is the first. A problem whose model would be larger than
+    Before that, the linear relaxation (`planner/flow_solve.py`) bounds the time, local search improves the first plan -
+    `start`, or that of `greedy` - and cases are told apart (`planner/flow_branch.py`), which often proves it already.
+    A proved `bound_s` of the budget counts too.
+
+    A problem whose model would be larger than
     `MOST_CELLS`, or than can be built within the budget, is only searched for plans that leave
-    each tensor in one tier; its bound is then the simple one of `planner/bounds.py`.
+    each tensor in one tier; its bound is then that of the relaxation, and `notes` say so.
 
     Assumes: a cyclic program settles, so that each turn takes as long as the one before.
     Deterministic for a seed and any number of workers, if the budget lasts.
     """
-    search = _Search(problem, budget, cost, time.perf_counter(), first_bound(problem))
+    search = _Search(problem, budget, cost, time.perf_counter(), max(first_bound(problem), budget.bound_s))
     try:
         _run(search, start)
     except (KeyboardInterrupt, MemoryError):
@@ -94,6 +102,7 @@ class _Search:
     failed: Failed | None = None
     latest: Plan | None = None  # of the best solution of the model
     ticks: int = _COARSE
+    notes: list[str] = field(default_factory=list[str])
 
     @property
     def seconds_left(self) -> float:
@@ -101,7 +110,7 @@ class _Search:
 
     @property
     def is_proved(self) -> bool:
-        return self.best_s <= self.bound_s * (1 + PROVED)
+        return self.best_s <= self.bound_s * (1 + max(PROVED, self.budget.gap)) or self.budget.stopped
 
     def offer(self, candidate: Plan) -> None:
         """Keep a plan if it is cheaper than the best, and legal."""
@@ -116,9 +125,10 @@ class _Search:
         if self.best is None:
             status = Status.INFEASIBLE if self.infeasible else Status.GAVE_UP
             missing = bytes_missing(self.problem) if self.infeasible else {}
-            return Outcome("exact", status, None, None, self.bound_s, seconds, missing)
-        status = Status.OPTIMAL if self.is_proved else Status.FEASIBLE
-        return Outcome("exact", status, self.best, self.best_s, min(self.bound_s, self.best_s), seconds)
+            return Outcome("exact", status, None, None, self.bound_s, seconds, missing, tuple(self.notes))
+        status = Status.OPTIMAL if self.best_s <= self.bound_s * (1 + PROVED) else Status.FEASIBLE
+        bound_s = min(self.bound_s, self.best_s)
+        return Outcome("exact", status, self.best, self.best_s, bound_s, seconds, {}, tuple(self.notes))
 
 
 def _run(search: _Search, start: Plan | None) -> None:
@@ -134,12 +144,50 @@ def _run(search: _Search, start: Plan | None) -> None:
         first = greedy_plan(problem, search.budget, cost=search.cost).plan
         if first is not None:
             search.offer(first)
+    _relax(search)
+    if search.is_proved or search.infeasible or search.seconds_left <= 0:
+        return
     all_lives = lives(problem)
     n_cells = sum(life.n_cells for life in all_lives)
-    static = n_cells > min(MOST_CELLS, _CELLS_PER_S * search.budget.seconds)
+    most = min(MOST_CELLS, int(_CELLS_PER_S * search.budget.seconds))
+    static = n_cells > most
+    if static:
+        search.notes.append(
+            f"too large to be solved exactly: about {n_cells} variables, {most} at most in this budget; the bound is "
+            "that of the relaxation, and the plan of local search"
+        )
     while not search.is_proved and search.seconds_left > 0 and not search.interrupted and not search.infeasible:
         if not _solve(search, all_lives, static):
             return
+
+
+def _relax(search: _Search) -> None:
+    """Bound the time by the linear relaxation, improve the plan by local search, and tell cases apart."""
+    from tierplan.planner.flow_branch import raise_bound
+    from tierplan.planner.flow_solve import build_s, relax
+    from tierplan.planner.local.plan import plan as local
+
+    problem, budget = search.problem, search.budget
+    if search.is_proved or build_s(problem) > _BOUND_SHARE * budget.seconds:
+        return
+    found = relax(problem, _BOUND_SHARE * budget.seconds, budget.stop)
+    search.bound_s = max(search.bound_s, found.bound_s)
+    search.infeasible = found.infeasible and search.best is None
+    if search.is_proved or search.infeasible or search.seconds_left <= 0 or search.best is None:
+        return
+    seconds = max(_SHORTEST_S, min(_LOCAL_SHARE * budget.seconds, search.seconds_left))
+    share = replace(budget, seconds=seconds, bound_s=search.bound_s)
+    better = local(problem, share, start=search.best, cost=search.cost).plan
+    if better is not None:
+        search.offer(better)
+    if not found.solved or search.is_proved:
+        return
+
+    def told(bound_s: float) -> float:
+        search.bound_s = max(search.bound_s, bound_s)
+        return search.best_s
+
+    raise_bound(found, time.perf_counter() + _CASES_SHARE * search.seconds_left, told=told, stop=budget.stop)
 
 
 def _solve(search: _Search, all_lives: list[Life], static: bool) -> bool:

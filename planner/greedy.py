@@ -1,18 +1,28 @@
 """Greedy: everything in the fastest tier that holds it, largest benefit per byte-step first."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Floats, Mode, Problem
+from tierplan.ir.verify import violations
 from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
+from tierplan.planner.choosing import best_choices
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.placing import Placing
+from tierplan.planner.spill import candidates as spilled
 from tierplan.planner.uses import Uses, stream_s, uses_of
 
 _STAGING = (32, 16, 8, 4, 2, 1)  # room kept for streaming, in sizes of the largest tensor that is streamed
+
+_MANY_TIERS = 3
+_MANY_ACCESSES = 20_000
+_SPILL_S = 1.0
+PROVED = 1e-9
 
 
 def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
@@ -22,24 +32,54 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
     in ahead of each use through staging room, which is then kept free. Of several amounts of
     staging room, and of plans with and without prefetching, the cheapest by `cost` is returned.
 
-    Assumes: the first alternative of every choice.
+    On three tiers and more, and where none of this gives a plan, tensors with long gaps between uses are also
+    spilled to slower tiers over the gap, and fetched back (`planner/spill.py`), for about a second of CPU time.
+
+    Alternatives of choices are tried one choice after the other, or all if they are few, while the budget lasts.
     """
     began = time.perf_counter()
-    bound = first_bound(problem)
-    candidates = [] if start is None else [start]
+    bound = max(first_bound(problem), budget.bound_s)
+    best, best_s = start, float("inf") if start is None else cost(start)
     if not is_infeasible(problem):
-        candidates += _candidates(problem)
-    best, best_s = None, float("inf")
-    for candidate in candidates:
-        candidate_s = cost(candidate)
-        if candidate_s < best_s:
-            best, best_s = candidate, candidate_s
+        with contextlib.suppress(KeyboardInterrupt):
+            found = best_choices(problem, budget, cost, lambda p, c: _best(p, budget, c, bound, began))
+            found_s = float("inf") if found is None else cost(found)
+            if found_s < best_s:
+                best, best_s = found, found_s
     seconds = time.perf_counter() - began
     if best is None:
         status = Status.INFEASIBLE if is_infeasible(problem) else Status.GAVE_UP
         return Outcome("greedy", status, None, None, bound, seconds, bytes_missing(problem))
-    status = Status.OPTIMAL if best_s <= bound * (1 + 1e-9) else Status.FEASIBLE
+    status = Status.OPTIMAL if best_s <= bound * (1 + PROVED) else Status.FEASIBLE
     return Outcome("greedy", status, best, best_s, bound, seconds)
+
+
+def _best(problem: Problem, budget: Budget, cost: Cost, bound: float, began: float) -> Plan | None:
+    """The cheapest candidate under the first alternative of every choice."""
+    best, best_s = None, float("inf")
+    for candidate in _all_candidates(problem, budget, cost, began):
+        candidate_s = cost(candidate)
+        if candidate_s < best_s:
+            best, best_s = candidate, candidate_s
+        if budget.stopped or best_s <= bound * (1 + PROVED):
+            break
+    return best
+
+
+def _all_candidates(problem: Problem, budget: Budget, cost: Cost, began: float) -> Iterator[Plan]:
+    found = False
+    for candidate in _candidates(problem):
+        found = True
+        yield candidate
+    if found and (problem.n_tiers < _MANY_TIERS or len(problem.access_tensor) > _MANY_ACCESSES):
+        return
+    busy_until = time.thread_time() + _SPILL_S
+    for candidate in spilled(problem, cost, until=began + budget.seconds):
+        if not any(True for _ in violations(problem, candidate)):
+            found = True
+            yield candidate
+        if found and (time.thread_time() > busy_until or time.perf_counter() > began + budget.seconds):
+            return
 
 
 def _candidates(problem: Problem) -> list[Plan]:

@@ -12,6 +12,7 @@ from tierplan.ir.problem import NO_HOME, NO_LINK, Keep, Mode, Problem
 from tierplan.ir.verify import violations
 from tierplan.planner import greedy
 from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
+from tierplan.planner.choosing import best_choices
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.msa_cost import Clock, Ratios
 from tierplan.planner.msa_pass import Assignment, Pass
@@ -67,7 +68,8 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
       cross-program prefetches, and the end-of-program prefetch.
 
     If none of this gives a plan, that of `greedy` is returned.
-    Assumes: the first alternative of every choice. Deterministic, if the budget lasts.
+    Alternatives of choices, which XLA does not know, are tried one choice after the other.
+    Deterministic, if the budget lasts.
     Source: openxla/xla, xla/service/memory_space_assignment (2023-2026): algorithm, cost_analysis,
     prefetch_interval_picker, best_fit_repacker.
     """
@@ -75,13 +77,11 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
     bound = first_bound(problem)
     best, best_s = start, float("inf") if start is None else cost(start)
     try:
-        for candidate in () if is_infeasible(problem) else _candidates(problem):
-            if not any(True for _ in violations(problem, candidate)):
-                seconds = cost(candidate)
-                if seconds < best_s:
-                    best, best_s = candidate, seconds
-            if time.perf_counter() - began > budget.seconds or budget.stopped or best_s <= bound * (1 + PROVED):
-                break
+        if not is_infeasible(problem):
+            found = best_choices(problem, budget, cost, lambda p, c: _cheapest(p, budget, c, bound, began))
+            found_s = float("inf") if found is None else cost(found)
+            if found_s < best_s:
+                best, best_s = found, found_s
         if best is None:
             other = greedy.plan(problem, budget, cost=cost)
             best, best_s = other.plan, float("inf") if other.cost_s is None else other.cost_s
@@ -93,6 +93,19 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
         return Outcome("msa", status, None, None, bound, seconds, bytes_missing(problem))
     status = Status.OPTIMAL if best_s <= bound * (1 + PROVED) else Status.FEASIBLE
     return Outcome("msa", status, best, best_s, bound, seconds)
+
+
+def _cheapest(problem: Problem, budget: Budget, cost: Cost, bound: float, began: float) -> Plan | None:
+    """The cheapest candidate under the first alternative of every choice."""
+    best, best_s = None, float("inf")
+    for candidate in _candidates(problem):
+        if not any(True for _ in violations(problem, candidate)):
+            seconds = cost(candidate)
+            if seconds < best_s:
+                best, best_s = candidate, seconds
+        if time.perf_counter() - began > budget.seconds or budget.stopped or best_s <= bound * (1 + PROVED):
+            break
+    return best
 
 
 def _candidates(problem: Problem) -> Iterator[Plan]:

@@ -130,7 +130,11 @@ class Rooms:
         self.fitted: dict[int, Fitted] = {}
 
     def fit(self, story: Story) -> bool:
-        """Find an offset for each stay of a story and hold it, all or nothing."""
+        """Find an offset for each stay of a story and hold it, all or nothing; whether it went well."""
+        return self.misfit(story) is None
+
+    def misfit(self, story: Story) -> Stay | None:
+        """As `fit`; the first stay for which there is no room, None if there is room for all."""
         n, size = self.problem.n_steps, int(self.problem.size[story.tensor])
         offsets: list[int] = []
         keys: list[tuple[int, ...]] = []
@@ -140,11 +144,11 @@ class Rooms:
             if offset is None:
                 for held, of_stay in zip(keys, story.stays, strict=False):
                     self.of_tier[of_stay.tier].release(held)
-                return False
+                return stay
             offsets.append(offset)
             keys.append(tuple(room.hold(spans, offset, size)))
         self.fitted[story.tensor] = Fitted(story, tuple(offsets), tuple(keys))
-        return True
+        return None
 
     def remove(self, tensor: int) -> Story:
         """Take a story out again."""
