@@ -1,7 +1,7 @@
 """Regions of a graph: runs of operations that become one kernel, and what crosses their borders."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -69,44 +69,85 @@ class Uses:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Bytes of a group that lie in scratch while operations `first` to `last` run."""
-
-    group: str
-    bytes: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
 class Border:
-    """What a region reads from outside and writes to it, bytes by group, and what it holds in the meantime.
+    """What a region reads from outside and writes to it, bytes by group, and the most bytes that it holds at once.
 
-    Everything is read once and written once: `held` are the groups that are made and used inside, and those that
-    several of its operations read.
+    Everything is read once and written once: held are the groups that are made and used inside, and those that
+    several of its operations read, from the first of these operations to the last.
     """
 
-    reads: dict[str, int]
-    writes: dict[str, int]
-    held: tuple[Held, ...]
+    reads: Mapping[str, int]
+    writes: Mapping[str, int]
+    footprint: int
 
     @property
     def bytes(self) -> int:
         """Bytes that cross the border."""
         return sum(self.reads.values()) + sum(self.writes.values())
 
-    @property
-    def footprint(self) -> int:
-        """The most bytes that are held at once."""
-        at: dict[int, int] = defaultdict(int)
-        for held in self.held:
-            at[held.first] += held.bytes
-            at[held.last + 1] -= held.bytes
-        most = now = 0
-        for step in sorted(at):
-            now += at[step]
-            most = max(most, now)
-        return most
+
+class Growing:
+    """The border of a region that grows by one operation at a time.
+
+    A group is read from outside where its content was not made inside, once however many operations read it; it is
+    written where something outside may use it. An operation alone keeps its accesses as they are.
+    """
+
+    def __init__(self, uses: Uses, start: int) -> None:
+        self.uses = uses
+        self.start = self.stop = start
+        self.reads: dict[str, int] = {}
+        self.writes: dict[str, int] = {}
+        self.made: set[str] = set()
+        self.footprint = 0
+        self._first: dict[str, int] = {}
+        self._held: dict[str, tuple[int, int]] = {}  # bytes, and the last operation that they are held for
+        self._at: list[int] = []
+        self._only: list[str] = []  # intermediates of the first operation, as long as it is alone
+        self._turns = bool(uses.loops[start])
+
+    def add(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """Take in the next operation; by how much reads, and writes, of which groups change."""
+        uses, number = self.uses, self.stop
+        self.stop += 1
+        self._at.append(0)
+        read: list[tuple[str, int]] = []
+        written: list[tuple[str, int]] = [(group, -self.writes.pop(group)) for group in self._only]
+        self._only = []
+        for group, use in uses.by_op[number].items():
+            if use.read:
+                again = group in self.made or group in self.reads
+                self._first.setdefault(group, number)
+                if group not in self.made:
+                    read.append((group, _raise(self.reads, uses.size[group], group, use.read)))
+                if again:
+                    self._hold(group, number)
+            if use.write:
+                written.append((group, _raise(self.writes, uses.size[group], group, use.write)))
+                if use.whole or (uses.is_made(group, self.start) and not self._turns):
+                    self._first.setdefault(group, number)
+                    self.made.add(group)
+            if group in self.writes and uses.is_inside(group, self.start, self.stop):
+                if number == self.start:
+                    self._only.append(group)
+                else:
+                    written.append((group, -self.writes.pop(group)))
+        return read, written
+
+    def _hold(self, group: str, last: int) -> None:
+        n_bytes = max(self.uses.size[group] if group in self.made else 0, self.reads.get(group, 0))
+        before, until = self._held.get(group, (0, self._first[group] - 1))
+        self._held[group] = n_bytes, last
+        for at in range(self._first[group] - self.start, last + 1 - self.start):
+            self._at[at] += n_bytes - before if at + self.start <= until else n_bytes
+            self.footprint = max(self.footprint, self._at[at])
+
+
+def _raise(total: dict[str, int], size: int, group: str, more: int) -> int:
+    """Add to the bytes of a group; two accesses share what they have in common, as far as their sizes tell."""
+    before = total.get(group, 0)
+    total[group] = min(before + more, max(size, before, more))
+    return total[group] - before
 
 
 def uses_of(graph: Graph) -> Uses:
@@ -148,41 +189,11 @@ def uses_of(graph: Graph) -> Uses:
 
 
 def border(uses: Uses, region: Region) -> Border:
-    """What crosses the border of a region.
-
-    A group is read from outside where its content was not made inside, once however many operations read it; it is
-    written where something outside may use it. An operation alone keeps its accesses as they are.
-    """
-    reads: dict[str, int] = {}
-    writes: dict[str, int] = {}
-    made: set[str] = set()
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    turns = bool(uses.loops[region.start])
-    for number in range(region.start, region.stop):
-        for group, use in uses.by_op[number].items():
-            if use.read:
-                if group in made or group in reads:
-                    last[group] = number
-                first.setdefault(group, number)
-                if group not in made:
-                    reads[group] = _together(uses.size[group], reads.get(group, 0), use.read)
-            if use.write:
-                writes[group] = _together(uses.size[group], writes.get(group, 0), use.write)
-                if use.whole or (uses.is_made(group, region.start) and not turns):
-                    first.setdefault(group, number)
-                    made.add(group)
-    if region.n_ops > 1:
-        writes = {g: n for g, n in writes.items() if not uses.is_inside(g, region.start, region.stop)}
-    held = tuple(
-        Held(group, uses.size[group] if group in made else reads[group], first[group], at) for group, at in last.items()
-    )
-    return Border(reads, writes, held)
-
-
-def _together(size: int, before: int, more: int) -> int:
-    """Bytes of two accesses that share what they have in common, as far as their sizes tell."""
-    return min(before + more, max(size, before, more))
+    """What crosses the border of a region."""
+    growing = Growing(uses, region.start)
+    while growing.stop < region.stop:
+        growing.add()
+    return Border(growing.reads, growing.writes, growing.footprint)
 
 
 def fused(graph: Graph, regions: Iterable[Region]) -> Graph:
@@ -264,7 +275,7 @@ def _enters_as(graph: Graph, uses: Uses, region: Region, group: str) -> str:
     return next((name for name in earlier if uses.groups[name] == group), group)
 
 
-def _leaving(uses: Uses, crossing: dict[str, int], members: Sequence[Op]) -> tuple[Access, ...]:
+def _leaving(uses: Uses, crossing: Mapping[str, int], members: Sequence[Op]) -> tuple[Access, ...]:
     """An access per name that is written to outside; the bytes of a group stand with the name that is written last."""
     names: dict[str, dict[str, None]] = {group: {} for group in crossing}
     for access in (access for op in members for access in op.writes):
