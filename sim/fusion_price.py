@@ -54,7 +54,7 @@ def served_by_plan(uses: Uses, names: Sequence[str], problem: Problem, plan: Pla
     for number, name in enumerate(names):
         step = step_of[name]
         at = range(int(problem.access_start[step]), int(problem.access_start[step + 1]))
-        by_name = {problem.tensor_names[problem.access_tensor[a]]: (int(tier[a]), int(tier[a])) for a in at}
+        by_name = {problem.tensor_names[int(problem.access_tensor[a])]: (int(tier[a]), int(tier[a])) for a in at}
         found.append({group: by_name[group] for group in uses.by_op[number]})
     return found
 

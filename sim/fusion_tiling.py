@@ -100,7 +100,7 @@ class Tiling:
             touched.levels |= found.levels.get(name, frozenset())
             touched.flat |= name in found.flat
             touched.dimensions.add(walks.dimension(number, name, variable))
-        for group, name in inputs:
+        for group, _ in inputs:
             self._touched[group].read_inside |= group in self._streams
         for group, name in outputs:
             self._touched[group].gathered |= name in found.flat
