@@ -95,15 +95,12 @@ class Fused:
         return FusionRecord(self.fusing.mode, self.kept.name, self.machine.launch_s, self.limit, alternatives, regions)
 
 
-def fuse_and_plan(
-    graph: Graph, hardware: str | Machine, fusing: Fusing, *, planner: str, budget: Budget,
-    told: Callable[[str], None] | None = None,
-) -> Fused:  # fmt: skip
+def fuse_and_plan(graph: Graph, hardware: str | Machine, fusing: Fusing, *, planner: str, budget: Budget) -> Fused:
     """Plan a graph cut into kernels as `fusing` says.
 
-    `none` makes each operation a kernel, `max` each kernel as large as it may be. `auto` plans both, and a third cut that
-    is the cheapest by dynamic programming when operands come from where the plan without fusing has them; it keeps the
-    one whose plan is fastest. The budget's time is shared between them. `told` is called with what is about to be done.
+    `none` makes each operation a kernel, `max` each kernel as large as it may be. `auto` plans both, and a third cut,
+    the cheapest by dynamic programming when operands come from where the plan without fusing has them; it keeps the
+    one whose plan is fastest. The budget's time is shared between them.
 
     Raises: InvalidInputError: the machine has no scratch to fuse in, more is asked for than it has, or the program
         is a list of buffers.
@@ -116,18 +113,14 @@ def fuse_and_plan(
     if n_executed(graph) <= MAX_UNROLLED:
         graph = unrolled(graph)
     limit = 0 if fusing.mode == "none" else _limit(machine, fusing.scratch)
-    say = told or (lambda _: None)
     program = fusable(graph, machine, limit, most_ops=fusing.most_ops, seconds=seconds)
     shares = {"none": 1, "max": 1, "auto": 3}[fusing.mode]
     share = replace(budget, seconds=budget.seconds / shares)
     maker = _Cutter(program, machine, seconds, planner, share)
     if fusing.mode == "none":
-        say("planning each operation as a kernel")
         cuts = [maker.cut("none", unfused(program))]
     else:
-        say("planning each operation as a kernel")
         base = maker.cut("none", unfused(program), planner=None if fusing.mode == "auto" else "greedy")
-        say("searching regions to fuse")
         by_plan = maker.prices(base)
         cuts = [base] if fusing.mode == "auto" else []
         wanted = [("max", largest(program, by_plan))]
@@ -135,7 +128,6 @@ def fuse_and_plan(
             wanted.append(("cheapest", cheapest(program, by_plan)))
         for name, kernels in wanted:
             if all(kernels != cut.kernels for cut in cuts):
-                say(f"planning {len(kernels)} kernels ({name})")
                 cuts.append(maker.cut(name, kernels))
     kept = min(cuts, key=lambda cut: math.inf if cut.outcome.cost_s is None else cut.outcome.cost_s)
     return Fused(fusing, graph, machine, limit, tuple(cuts), kept)

@@ -15,7 +15,6 @@ from tierplan.ir.units import show_bytes, show_seconds
 from tierplan.sim.timeline import access_tiers, base_loads
 from tierplan.terminal import console
 
-
 _LONGEST = 28
 
 

@@ -1,7 +1,7 @@
 """Which regions of a graph to fuse: as large as they may be, or those that cost least."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tierplan.ir.regions import Region
@@ -41,12 +41,11 @@ def largest(program: Fusable, prices: Prices) -> tuple[Kernel, ...]:
     return tuple(kernels)
 
 
-def cheapest(program: Fusable, prices: Prices, *, told: Callable[[float], None] | None = None) -> tuple[Kernel, ...]:
+def cheapest(program: Fusable, prices: Prices) -> tuple[Kernel, ...]:
     """The kernels whose seconds add up to least; of equal sums, the fewest kernels.
 
     A dynamic program over the operations in their order: the best cut of the first n operations is that of the first
-    m and one kernel of the rest, for some m. A region that may not fuse is in none that may. `told` is called
-    with the share that is done.
+    m and one kernel of the rest, for some m. A region that may not fuse begins none that may.
     """
     n_ops = len(program.graph.ops)
     best: list[tuple[float, int]] = [(0.0, 0), *[(math.inf, 0)] * n_ops]
@@ -61,8 +60,6 @@ def cheapest(program: Fusable, prices: Prices, *, told: Callable[[float], None] 
             cost = best[start][0] + seconds, best[start][1] + 1
             if _is_less(cost, best[stop]):
                 best[stop], last[stop] = cost, Kernel(Region(start, stop), form)
-        if told is not None:
-            told((start + 1) / n_ops)
     kernels: list[Kernel] = []
     while n_ops:
         kernel = last[n_ops]

@@ -118,10 +118,11 @@ class Tiling:
 
     def _bytes(self, group: str) -> int:
         growing, touched = self.growing, self._touched[group]
-        if group in growing.made:
-            size = growing.uses.size[group]
-            if touched.read_inside:
-                return -(-size // self.rank.extent) if touched.streams else size
-            return size if touched.gathered else 0
         alone = touched.sliced_ops == 0 and touched.whole_ops == 1
-        return 0 if touched.streams or alone else growing.reads.get(group, 0)
+        entering = 0 if touched.streams or alone else growing.reads.get(group, 0)
+        if group not in growing.made:
+            return entering
+        size = growing.uses.size[group]
+        if touched.read_inside:
+            return max(entering, -(-size // self.rank.extent) if touched.streams else size)
+        return max(entering, size if touched.gathered else 0)
