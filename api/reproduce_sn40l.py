@@ -50,6 +50,6 @@ def report(_energy: str) -> Report:
         "Fitted: 14 GB an expert for the footprint; the times of the router and of a run of 20 tokens, to the four "
         "cells of Table V, which shows that the model is consistent with them and predicts nothing.",
         "Fused over unfused is printed by class only, and the intensities of Table I for shapes that are in a figure "
-        "alone: not reproducible. Ours are of other programs, with every operand in HBM and launches for nothing: no claim.",
+        "alone: not reproducible. Ours are of other programs, every operand in HBM and no time for launches: no claim.",
     )
     return Report("sn40l", sections, remarks)

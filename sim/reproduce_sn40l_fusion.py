@@ -88,5 +88,5 @@ def fusion_rows(ours: Mapping[str, float]) -> Iterator[PaperRow]:
         shown = "; ours: Llama 2 7B, no launches" if name in ours else ""
         yield PaperRow(
             f"sn40l/fusion/{name}", "speedup", low if low == high else None, ours.get(name), Kind.NOT_REPRODUCIBLE,
-            _FUSION, note=f"the paper prints {printed}, shapes and bars in figures alone{shown}",
+            _FUSION, note=f"the paper prints {printed}; shapes are in figures{shown}",
         )  # fmt: skip
