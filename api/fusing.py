@@ -98,9 +98,9 @@ class Fused:
 def fuse_and_plan(graph: Graph, hardware: str | Machine, fusing: Fusing, *, planner: str, budget: Budget) -> Fused:
     """Plan a graph cut into kernels as `fusing` says.
 
-    `none` makes each operation a kernel, `max` each kernel as large as it may be. `auto` plans both, and a third cut,
-    the cheapest by dynamic programming when operands come from where the plan without fusing has them; it keeps the
-    one whose plan is fastest. The budget's time is shared between them.
+    `none` makes each operation a kernel, `max` each kernel as large as it may be, beside which `none` is planned to
+    compare. `auto` plans both, and a third cut, the cheapest by dynamic programming when operands come from where the
+    plan without fusing has them; it keeps the one whose plan is fastest. The budget's time is shared between them.
 
     Raises: InvalidInputError: the machine has no scratch to fuse in, more is asked for than it has, or the program
         is a list of buffers.
@@ -114,15 +114,11 @@ def fuse_and_plan(graph: Graph, hardware: str | Machine, fusing: Fusing, *, plan
         graph = unrolled(graph)
     limit = 0 if fusing.mode == "none" else _limit(machine, fusing.scratch)
     program = fusable(graph, machine, limit, most_ops=fusing.most_ops, seconds=seconds)
-    shares = {"none": 1, "max": 1, "auto": 3}[fusing.mode]
-    share = replace(budget, seconds=budget.seconds / shares)
+    share = replace(budget, seconds=budget.seconds / {"none": 1, "max": 2, "auto": 3}[fusing.mode])
     maker = _Cutter(program, machine, seconds, planner, share)
-    if fusing.mode == "none":
-        cuts = [maker.cut("none", unfused(program))]
-    else:
-        base = maker.cut("none", unfused(program), planner=None if fusing.mode == "auto" else "greedy")
-        by_plan = maker.prices(base)
-        cuts = [base] if fusing.mode == "auto" else []
+    cuts = [maker.cut("none", unfused(program))]
+    if fusing.mode != "none":
+        by_plan = maker.prices(cuts[0])
         wanted = [("max", largest(program, by_plan))]
         if fusing.mode == "auto":
             wanted.append(("cheapest", cheapest(program, by_plan)))
@@ -130,6 +126,8 @@ def fuse_and_plan(graph: Graph, hardware: str | Machine, fusing: Fusing, *, plan
             if all(kernels != cut.kernels for cut in cuts):
                 cuts.append(maker.cut(name, kernels))
     kept = min(cuts, key=lambda cut: math.inf if cut.outcome.cost_s is None else cut.outcome.cost_s)
+    if fusing.mode == "max":
+        kept = cuts[-1]
     return Fused(fusing, graph, machine, limit, tuple(cuts), kept)
 
 
@@ -143,12 +141,12 @@ class _Cutter:
     planner: str
     budget: Budget
 
-    def cut(self, name: str, kernels: tuple[Kernel, ...], *, planner: str | None = None) -> Cut:
+    def cut(self, name: str, kernels: tuple[Kernel, ...]) -> Cut:
         graph = fused(self.program.graph, [kernel.region for kernel in kernels])
         scratch = max(kernel.form.footprint for kernel in kernels)
         machine = with_scratch(self.machine, scratch)
         problem = lower(graph, machine, seconds=seconds_of_kernels(self.program.graph, kernels, self.seconds))
-        outcome = plan(problem, machine, planner=planner or self.planner, budget=self.budget)
+        outcome = plan(problem, machine, planner=self.planner, budget=self.budget)
         return Cut(name, kernels, graph, problem, outcome)
 
     def prices(self, base: Cut) -> Prices:

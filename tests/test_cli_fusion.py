@@ -106,7 +106,8 @@ def test_a_plan_file_records_what_was_fused_and_stands_alone(run: Run, tmp_path:
     assert file.fusion is not None
     assert file.fusion.mode == file.fusion.kept == "max"
     assert file.fusion.launch_s == 1e-5
-    (alternative,) = file.fusion.alternatives
+    alone, alternative = file.fusion.alternatives
+    assert (alone.name, alternative.name) == ("none", "max")
     assert alternative.time_s == file.cost_s
     assert all(len(region.operations) > 1 for region in file.fusion.regions)
     assert parse_plan(print_plan(file), "again").fusion == file.fusion
