@@ -34,7 +34,7 @@ def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()
     """
     if isinstance(program, Problem):
         return program
-    machine, seconds = _machine(hardware)
+    machine, seconds = machine_of(hardware)
     if isinstance(program, Graph):
         return lower_graph(program, machine, seconds=seconds)
     from tierplan.frontend.jax_function import trace
@@ -43,7 +43,7 @@ def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()
     return lower_graph(trace(program, tuple(args), name=name), machine, seconds=seconds)
 
 
-def _machine(hardware: str | Machine) -> tuple[Machine, Callable[[Op], float | None] | None]:
+def machine_of(hardware: str | Machine) -> tuple[Machine, Callable[[Op], float | None] | None]:
     """The machine, and how its arrays of processing elements time an operation, if it has any."""
     if isinstance(hardware, Machine):
         return hardware, None

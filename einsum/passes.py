@@ -102,13 +102,19 @@ def moves_forward(access: Access, variable: str) -> bool:
     )
 
 
-def levels_along(variable: str, einsums: Iterable[Einsum], ahead: dict[str, dict[str, int]]) -> list[int | None]:
+def levels_along(
+    variable: str,
+    einsums: Iterable[Einsum],
+    ahead: dict[str, dict[str, int]],
+    state: dict[str, tuple[int, bool]] | None = None,
+) -> list[int | None]:
     """The level of each Einsum (in dependence order) for a traversal of one rank variable.
 
     A result is usable while the stream is at its element (it carries the variable), or only after the pass
-    is complete. What no traversal leads to is there from the beginning.
+    is complete. What no traversal leads to is there from the beginning. `state`: for tensors that other Einsums of
+    the same traversal wrote, their level and whether they stream; the results of these are added to it.
     """
-    state: dict[str, tuple[int, bool]] = {}
+    state = {} if state is None else state
     first: dict[str, tuple[int, bool]] = {}
     levels: list[int | None] = []
     for einsum in einsums:

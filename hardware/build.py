@@ -117,7 +117,7 @@ def _machine(tree: Tree, entry: HardwareFile) -> Machine:
             raise tree.error(("tiers", index), message)
     try:
         matrix, vector = _unit("matrix", entry.compute.matrix), _unit("vector", entry.compute.vector)
-        return Machine(entry.name, matrix, vector, tiers, tuple(links), entry.home)
+        return Machine(entry.name, matrix, vector, tiers, tuple(links), entry.home, entry.launch)
     except InvalidInputError as error:
         raise tree.error((), str(error)) from None
 

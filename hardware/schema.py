@@ -195,6 +195,7 @@ class HardwareFile(_Entry):
     description: str = Field(default="", strict=True, description="One sentence for people.")
     home: Name = Field(description="The tier where inputs and weights of a program that runs once start.")
     compute: Compute
+    launch: Duration = Field(default=0.0, description="Time to start one kernel. Default: none.")
     tiers: list[TierEntry] = Field(min_length=1, max_length=64, description="Fastest first.")
     links: list[LinkEntry] = Field(default=[], max_length=1024)
     spatial: SpatialEntry | None = Field(default=None, description="Arrays of processing elements, if it has them.")

@@ -128,7 +128,8 @@ class Machine:
     """Compute, tiers fastest first, and links.
 
     `home` is the tier where the inputs and weights of a program that runs once start; if they
-    do not fit there, the next slower one that holds them.
+    do not fit there, the next slower one that holds them. `launch_s` is the time to start one
+    kernel, in which nothing computes.
     """
 
     name: str
@@ -137,11 +138,13 @@ class Machine:
     tiers: tuple[Tier, ...]
     links: tuple[Link, ...]
     home: str
+    launch_s: float = 0.0
 
     def __post_init__(self) -> None:
         names = [tier.name for tier in self.tiers]
         if not names:
             raise InvalidInputError(f"machine '{self.name}' has no tier")
+        _not_negative(f"launch of machine '{self.name}'", self.launch_s)
         for what, all_names in (("tier", names), ("link", [link.name for link in self.links])):
             for name in all_names:
                 if all_names.count(name) > 1:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import BaseModel, Field, ValidationError
 
 from tierplan.ir.errors import InvalidInputError, nearest
+from tierplan.ir.fusion_record import FUSION_PARTS, FusionRecord, FusionRow, fusion_of, fusion_rows
 from tierplan.ir.outcome import Status
 from tierplan.ir.plan import Copy, Plan, Residency, Taken
 from tierplan.ir.problem import Problem
@@ -49,6 +50,7 @@ class PlanFile:
     bound_s: float
     problem: Problem
     plan: Plan
+    fusion: FusionRecord | None = None
 
 
 class _Residency(Row):
@@ -84,6 +86,7 @@ class _File(Row):
     residencies: list[_Residency]
     copies: list[_Copy]
     taken: list[_Taken]
+    fusion: FusionRow | None = None
     problem: ProblemRow
 
 
@@ -121,6 +124,7 @@ def print_plan(file: PlanFile) -> str:
             }
             for t in plan.taken
         ],
+        **({} if file.fusion is None else {"fusion": fusion_rows(file.fusion)}),
         "problem": problem_rows(problem),
     }
     return _lines(rows) + "\n"
@@ -158,6 +162,7 @@ def parse_plan(text: str, source: str) -> PlanFile:
     return PlanFile(
         file.tierplan, file.model, file.hardware, file.planner, Status[file.status], file.cost_s, file.bound_s,
         problem, Plan(tuple(residencies), tuple(copies), tuple(taken)),
+        None if file.fusion is None else fusion_of(file.fusion),
     )  # fmt: skip
 
 
@@ -208,6 +213,8 @@ def _rows(model: type[BaseModel]) -> list[type[BaseModel]]:
         TensorRow,
         ChoiceRow,
         AlternativeRow,
+        FusionRow,
+        *FUSION_PARTS,
     ]
 
 

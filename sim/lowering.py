@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tierplan.ir.aliases import alias_groups
 from tierplan.ir.graph import Access, Graph, Op, Tensor, TensorKind
 from tierplan.ir.loops import executions, n_executed, unrolled
 from tierplan.ir.machine import Machine
@@ -13,6 +14,8 @@ from tierplan.ir.problem import NO_HOME, Keep, Mode, Problem, links_of, tiers_of
 from tierplan.sim.cost import compute_j, compute_s
 
 MAX_UNROLLED = 20_000
+LAUNCH = "launch"
+"""Kind of the empty operation that stands for the start of a kernel."""
 
 
 def lower(
@@ -29,6 +32,7 @@ def lower(
     operation; where it is None, or gives None, the peak rates of the machine do.
     Assumes: scratch tiles every operation so that each operand is streamed once; of a loop that is
     not unrolled, all turns of one operation run in one step, and all tensors lie where they lie for all turns.
+    Every operation is one kernel; where starting one takes time, an empty step before it takes that time.
     Units: bytes, seconds, joules.
     """
     notes: list[str] = []
@@ -39,8 +43,8 @@ def lower(
     streamed = sorted({op.kind for op in graph.ops if op.streamed})
     if streamed:
         notes.append(f"costed by their bytes alone: {', '.join(streamed)}")
-    graph = _with_margins(graph, machine)
-    groups = _groups(graph)
+    graph = _with_margins(_with_launches(graph, machine), machine)
+    groups = alias_groups(graph)
     steps = _steps(graph, groups)
     used = {name for step in steps for name in step}
     names = [name for name in dict.fromkeys(groups.values()) if name in used]
@@ -55,6 +59,8 @@ def lower(
     times = executions(graph)
 
     def of_op(op: Op) -> float:
+        if op.kind == LAUNCH:
+            return machine.launch_s
         told = seconds(op) if seconds is not None else None
         return compute_s(op, machine) if told is None else told
 
@@ -80,6 +86,16 @@ def lower(
         tokens=graph.tokens,
         notes=tuple(notes),
     )
+
+
+def _with_launches(graph: Graph, machine: Machine) -> Graph:
+    """Add an empty step before each operation, for the start of its kernel, where that takes time."""
+    if not machine.launch_s:
+        return graph
+    taken = {op.name for op in graph.ops}
+    ops = [new for op in graph.ops for new in (Op(_unused(f"launch {op.name}", taken), LAUNCH, (), ()), op)]
+    loops = tuple(replace(loop, start=2 * loop.start, stop=2 * loop.stop) for loop in graph.loops)
+    return replace(graph, ops=tuple(ops), loops=loops)
 
 
 def _with_margins(graph: Graph, machine: Machine) -> Graph:
@@ -111,24 +127,6 @@ class _Use:
     mode: Mode = Mode.READ
     read: int = 0
     write: int = 0
-
-
-def _groups(graph: Graph) -> dict[str, str]:
-    """The name under which each tensor is known: that of the first of its alias group."""
-    first: dict[str, str] = {}
-    carried = {c.body_out: c.initial for loop in graph.loops for c in loop.carries}
-    carried |= {c.body_in: c.initial for loop in graph.loops for c in loop.carries}
-    for tensor in graph.tensors:
-        if tensor.alias:
-            first.setdefault(tensor.alias, tensor.name)
-    groups = {t.name: first.get(t.alias, t.name) for t in graph.tensors}
-
-    def root(name: str) -> str:
-        while name in carried and carried[name] != name:
-            name = carried[name]
-        return groups[name]
-
-    return {t.name: root(t.name) for t in graph.tensors}
 
 
 def _steps(graph: Graph, groups: dict[str, str]) -> list[dict[str, _Use]]:

@@ -1,7 +1,7 @@
 """SambaNova SN40L (Prabhakar et al., MICRO 2024): switching, footprint and serving of 150 experts beside ours."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,10 @@ from tierplan.ir.problem import Floats
 from tierplan.sim.experts import ServiceTimes, batch_s
 from tierplan.sim.experts_tiers import ExpertTier
 from tierplan.sim.reproduce_rows import Kind, PaperRow
+from tierplan.sim.reproduce_sn40l_fusion import fusion_rows, monarch_rows
 
 _TABLE_5 = "arXiv 2405.07518, Table V"
 _FOOTPRINT = "arXiv 2405.07518, section VI.C"
-_FUSION = "arXiv 2405.07518, Fig. 10 and section VI.B"
 
 N_TOKENS = 20
 _FOOTPRINT_EXPERT = 14 * 10**9  # fitted: 13.48 GB of weights, and 4 % more to make 850 experts 19 nodes
@@ -43,21 +43,22 @@ H100 = Node("h100", 640 * 10**9, 2 * 10**12, 64e9, run_ratio=1.5)
 """The paper's own constants: over 1 TB/s achieved from DDR to HBM; 32 and 64 GB/s from the host to a DGX."""
 
 _OVERALL = (("a100", 1, 4.8), ("h100", 1, 2.8), ("a100", 8, 6.6), ("h100", 8, 3.7))
-_FUSED = (
-    ("flashfftconv", 13.0, 13.0),
-    ("prefill, train, sparseGPT", 1.5, 3.0),
-    ("decode", 1.0, 13.0),
-)
 
 
-def sn40l_rows(expert: int, sn40l: Node = SN40L, a100: Node = A100, h100: Node = H100) -> tuple[PaperRow, ...]:
-    """Every row of the paper that is compared, for experts of `expert` bytes (Llama 2 7B in 16 bits)."""
+def sn40l_rows(
+    expert: int, sn40l: Node = SN40L, a100: Node = A100, h100: Node = H100, *, fused: Mapping[str, float] | None = None
+) -> tuple[PaperRow, ...]:
+    """Every row of the paper that is compared, for experts of `expert` bytes (Llama 2 7B in 16 bits).
+
+    `fused`: how much faster fusing makes a model of each class, to be shown beside the paper's range.
+    """
     nodes = (sn40l, a100, h100)
     return (
         *_switching(expert, nodes),
         *_footprint(expert, nodes),
         *_serving(expert, nodes),
-        *_fusion(),
+        *monarch_rows(),
+        *fusion_rows(fused or {}),
     )
 
 
@@ -134,13 +135,3 @@ def _serving(expert: int, nodes: tuple[Node, ...]) -> Iterator[PaperRow]:
         yield PaperRow(
             f"sn40l/overall/{name}/batch{batch}", "speedup", paper, ours, Kind.FITTED, _TABLE_5, True, 0.05, note=note
         )
-
-
-def _fusion() -> Iterator[PaperRow]:
-    """Fused over unfused: the paper prints ranges by class; its shapes and bars are in figures alone."""
-    for name, low, high in _FUSED:
-        printed = f"{low:g}x" if low == high else f"{low:g}x to {high:g}x"
-        yield PaperRow(
-            f"sn40l/fusion/{name}", "speedup", low if low == high else None, None, Kind.NOT_REPRODUCIBLE, _FUSION,
-            note=f"the paper prints {printed}; shapes and bars are in figures alone",
-        )  # fmt: skip

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tierplan.commands.fusion_options import Fusion, Launch, MostOps, Scratch, read_fusing
 from tierplan.commands.options import (
     AsJson,
     Batch,
@@ -35,9 +36,14 @@ def compare(
     budget: Seconds = "10s",
     gap: Gap = None,
     seed: Seed = 0,
+    fusion: Fusion = None,
+    scratch: Scratch = None,
+    launch: Launch = None,
+    region_ops: MostOps = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan MODEL with several planners, each with the whole budget, and compare predicted times and bounds."""
+    from tierplan.fusing import fuse_and_plan
     from tierplan.ir.errors import InvalidInputError
     from tierplan.ir.outcome import Outcome
     from tierplan.ir.units import read_seconds, read_share
@@ -52,14 +58,21 @@ def compare(
         raise InvalidInputError(f"--planners names none; write like --planners {','.join(planner_names())}")
     for name in names:
         find_planner(name)
+    fusing = read_fusing(fusion, scratch, launch, region_ops)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     with progress(f"reading {model}"):
         graph = read_program(model, Shaping(phase, batch, context, dtype, shapes, cyclic))
         problem = lower(graph, hardware)
     outcomes: list[Outcome] = []
+    kept: list[str] = []
     for name in names:
         with progress(f"planning {model} with {name}"):
-            outcomes.append(plan(problem, hardware, planner=name, budget=limit))
+            if fusing is None:
+                outcomes.append(plan(problem, hardware, planner=name, budget=limit))
+            else:
+                fused = fuse_and_plan(graph, hardware, fusing, planner=name, budget=limit)
+                outcomes.append(fused.kept.outcome)
+                kept.append(fused.kept.name)
     if as_json:
         rows = [
             {
@@ -69,8 +82,9 @@ def compare(
                 "bound_s": o.bound_s,
                 "gap": o.gap,
                 "planning_s": o.planning_s,
+                **({"fusion": kept[n]} if kept else {}),
             }
-            for o in outcomes
+            for n, o in enumerate(outcomes)
         ]
         print_json({"model": model, "hardware": hardware, "planners": rows})
     else:
@@ -79,5 +93,8 @@ def compare(
         out = console()
         out.print(f"[bold]{graph.name} on {hardware}[/]: {problem.n_steps} steps, {problem.n_tensors} tensors")
         out.print(comparison_table(outcomes))
+        if kept:
+            pairs = ", ".join(f"{o.planner} {name}" for o, name in zip(outcomes, kept, strict=True))
+            out.print(f"fusion      kept by each planner: {pairs}; a bound is that of its own kernels")
     if all(o.plan is None for o in outcomes):
         raise typer.Exit(1)
