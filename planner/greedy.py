@@ -1,18 +1,22 @@
 """Greedy: everything in the fastest tier that holds it, largest benefit per byte-step first."""
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Floats, Mode, Problem
-from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
+from tierplan.planner.bounds import bounded_cases, bytes_missing, first_bound, is_infeasible
+from tierplan.planner.cases import Case, case_of
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.placing import Placing
 from tierplan.planner.uses import Uses, stream_s, uses_of
 
 _STAGING = (32, 16, 8, 4, 2, 1)  # room kept for streaming, in sizes of the largest tensor that is streamed
+
+_SHARE_OF_CASES = 1 / 3  # of the budget, for trying one combination of alternatives after the other
 
 
 def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
@@ -22,24 +26,38 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
     in ahead of each use through staging room, which is then kept free. Of several amounts of
     staging room, and of plans with and without prefetching, the cheapest by `cost` is returned.
 
-    Assumes: the first alternative of every choice.
+    Of few combinations of alternatives of choices, each whose bound is below the best plan so far is planned, the
+    least bound first, for at most a third of the budget. Assumes, if they are many: the first alternative of each.
     """
     began = time.perf_counter()
     bound = first_bound(problem)
-    candidates = [] if start is None else [start]
-    if not is_infeasible(problem):
-        candidates += _candidates(problem)
-    best, best_s = None, float("inf")
-    for candidate in candidates:
-        candidate_s = cost(candidate)
-        if candidate_s < best_s:
-            best, best_s = candidate, candidate_s
+    best, best_s = start, float("inf") if start is None else cost(start)
+    for case, case_s in _cases(problem):
+        late = budget.stopped or time.perf_counter() - began > budget.seconds * _SHARE_OF_CASES
+        if best is not None and (late or case_s >= best_s):
+            break
+        for found in _candidates(case.problem):
+            candidate = case.widened(found)
+            candidate_s = cost(candidate)
+            if candidate_s < best_s:
+                best, best_s = candidate, candidate_s
     seconds = time.perf_counter() - began
     if best is None:
         status = Status.INFEASIBLE if is_infeasible(problem) else Status.GAVE_UP
         return Outcome("greedy", status, None, None, bound, seconds, bytes_missing(problem))
     status = Status.OPTIMAL if best_s <= bound * (1 + 1e-9) else Status.FEASIBLE
     return Outcome("greedy", status, best, best_s, bound, seconds)
+
+
+def _cases(problem: Problem) -> Iterator[tuple[Case, float]]:
+    """Combinations of alternatives, and the seconds that no plan with them can beat; none if nothing fits."""
+    if is_infeasible(problem):
+        return
+    found = bounded_cases(problem)
+    if not found:
+        yield case_of(problem, [0] * len(problem.choices)), 0.0
+    for bounded in found:
+        yield bounded.case, bounded.bound_s
 
 
 def _candidates(problem: Problem) -> list[Plan]:

@@ -12,6 +12,7 @@ from tierplan.ir.problem import NO_HOME, NO_LINK, Keep, Mode, Problem
 from tierplan.ir.verify import violations
 from tierplan.planner import greedy
 from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
+from tierplan.planner.cases import case_of, n_combinations, taken_by
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.msa_cost import Clock, Ratios
 from tierplan.planner.msa_pass import Assignment, Pass
@@ -67,15 +68,20 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
       cross-program prefetches, and the end-of-program prefetch.
 
     If none of this gives a plan, that of `greedy` is returned.
-    Assumes: the first alternative of every choice. Deterministic, if the budget lasts.
+    Assumes: the alternatives of choices that the plan to start with takes, which is that of `greedy` if none is given.
+    Deterministic, if the budget lasts.
     Source: openxla/xla, xla/service/memory_space_assignment (2023-2026): algorithm, cost_analysis,
     prefetch_interval_picker, best_fit_repacker.
     """
     began = time.perf_counter()
     bound = first_bound(problem)
+    if start is None and n_combinations(problem) > 1:
+        start = greedy.plan(problem, budget, cost=cost).plan
+    case = case_of(problem, [0] * len(problem.choices) if start is None else taken_by(start))
     best, best_s = start, float("inf") if start is None else cost(start)
     try:
-        for candidate in () if is_infeasible(problem) else _candidates(problem):
+        for found in () if is_infeasible(problem) else _candidates(case.problem):
+            candidate = case.widened(found)
             if not any(True for _ in violations(problem, candidate)):
                 seconds = cost(candidate)
                 if seconds < best_s:
