@@ -20,7 +20,7 @@ class Bounded:
 @lru_cache(maxsize=4)
 def bounded_cases(problem: Problem) -> tuple[Bounded, ...]:
     """The cases of a problem that room alone does not rule out, the least bound first."""
-    found = [Bounded(case, _bound(case.problem)) for case in cases(problem) if not _lacks_room(case.problem)]
+    found = [Bounded(case, _bound(case.problem)) for case in cases(problem) if not lacks_room(case.problem)]
     return tuple(sorted(found, key=lambda bounded: bounded.bound_s))
 
 
@@ -186,7 +186,7 @@ def is_infeasible(problem: Problem) -> bool:
     """Whether room alone proves that no plan exists."""
     if 1 < n_combinations(problem) <= MOST:
         return not bounded_cases(problem)
-    return _lacks_room(problem)
+    return lacks_room(problem)
 
 
 def _least_reserved(problem: Problem) -> Ints:
@@ -195,7 +195,11 @@ def _least_reserved(problem: Problem) -> Ints:
     return np.array([[0] * problem.n_tiers, *least], dtype=np.int64).sum(axis=0)
 
 
-def _lacks_room(problem: Problem) -> bool:
+def lacks_room(problem: Problem, *, directly: bool = False) -> bool:
+    """Whether data is larger than all tiers at some step; `directly`: than those that steps can use."""
+    if directly:
+        usable = np.maximum(0, problem.tiers.usable - _least_reserved(problem))
+        return int(_load(problem).max(initial=0)) > int(usable[problem.tiers.direct].sum())
     if (_least_reserved(problem) > problem.tiers.usable).any():
         return True
     return bytes_missing(problem)[problem.tiers.names[-1]] > 0 or direct_bytes_missing(problem) > 0

@@ -8,7 +8,7 @@ import numpy as np
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Floats, Mode, Problem
-from tierplan.planner.bounds import bounded_cases, bytes_missing, first_bound, is_infeasible
+from tierplan.planner.bounds import bounded_cases, bytes_missing, first_bound, is_infeasible, lacks_room
 from tierplan.planner.cases import Case, case_of
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.placing import Placing
@@ -50,14 +50,21 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
 
 
 def _cases(problem: Problem) -> Iterator[tuple[Case, float]]:
-    """Combinations of alternatives, and the seconds that no plan with them can beat; none if nothing fits."""
+    """Combinations of alternatives, and the seconds that no plan with them can beat; none if nothing fits.
+
+    The best one with which all data can lie where steps use it comes first: it is planned fast, and well.
+    """
     if is_infeasible(problem):
         return
     found = bounded_cases(problem)
     if not found:
         yield case_of(problem, [0] * len(problem.choices)), 0.0
+    roomy = next((bounded for bounded in found if not lacks_room(bounded.case.problem, directly=True)), None)
+    if roomy is not None:
+        yield roomy.case, 0.0
     for bounded in found:
-        yield bounded.case, bounded.bound_s
+        if bounded is not roomy:
+            yield bounded.case, bounded.bound_s
 
 
 def _candidates(problem: Problem) -> list[Plan]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tierplan.commands.flash_options import Bundling, Chunk, Dram, Sparsity, Threads, Window, wishes_of
 from tierplan.commands.options import (
     AsJson,
     Batch,
@@ -35,6 +36,12 @@ def plan(
     dtype: Dtype = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
+    dram: Dram = None,
+    sparsity: Sparsity = None,
+    window: Window = None,
+    bundling: Bundling = None,
+    chunk: Chunk = None,
+    io_threads: Threads = None,
     planner: Planner = "auto",
     budget: Seconds = "10s",
     gap: Gap = None,
@@ -46,8 +53,8 @@ def plan(
 ) -> None:
     """Plan where every tensor of MODEL lies on a machine, and predict how fast it runs."""
     from tierplan.answer import answer_row
-    from tierplan.ir.units import read_seconds, read_share
-    from tierplan.pipeline import lower
+    from tierplan.flash_plan import flash_plan, flash_row
+    from tierplan.ir.units import read_seconds, read_share, show_bytes
     from tierplan.pipeline import plan as make_plan
     from tierplan.planner.contract import Budget
     from tierplan.planner.registry import find_planner
@@ -60,19 +67,27 @@ def plan(
         check_folder(output)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
+    wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
+    machine = hardware if wishes.dram is None else f"{hardware} with --dram {show_bytes(wishes.dram)}"
     with progress(f"planning {model}"):
         graph = read_program(model, shaping)
-        problem = lower(graph, hardware)
-        outcome = make_plan(problem, hardware, planner=planner, budget=limit)
+        found = flash_plan(graph, model, shaping, hardware, wishes)
+        problem = found.problem
+        outcome = make_plan(problem, found.machine, planner=planner, budget=limit)
         timeline = simulate(problem, outcome.plan) if outcome.plan is not None else None
     if output is not None and outcome.plan is not None:
-        _write(output, describe(graph, shaping, model), hardware, problem, outcome)
+        _write(output, describe(graph, shaping, model) + wishes.written(), machine, problem, outcome)
     if as_json:
-        print_json(answer_row(model, hardware, problem, outcome, timeline))
+        row = answer_row(model, machine, problem, outcome, timeline)
+        print_json(row if found.choice is None else row | {"flash": flash_row(found, outcome)})
     else:
         from tierplan.report import print_answer
 
-        print_answer(f"{graph.name} on {hardware}", problem, outcome, timeline)
+        print_answer(f"{graph.name} on {machine}", problem, outcome, timeline)
+        if found.choice is not None:
+            from tierplan.flash_report import print_flash
+
+            print_flash(found, outcome)
         if output is not None and outcome.plan is not None:
             typer.echo(f"plan written to {output}")
     if outcome.plan is None:
