@@ -224,6 +224,7 @@ def flash_row(found: FlashPlan, outcome: Outcome) -> dict[str, Any]:
             "loaded_bytes": row.way.wanted,
             "read_bytes": row.way.moved,
             "io_s": row.way.io_s,
+            "rewrite_s": row.way.rewrite_s,
             "time_s": row.time_s,
             "lacking_bytes": row.lacking,
             "bound_s": row.bound_s,

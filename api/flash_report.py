@@ -25,10 +25,13 @@ def print_flash(found: FlashPlan, outcome: Outcome) -> None:
     predictor = 0 if taken.way.kind is Kind.DENSE else found.choice.predictor
     room = f"{show_bytes(taken.way.held)} for neurons and {show_bytes(predictor)} for the predictor"
     out.print(f"loading     {taken.way.name}; in {tier}, {room}")
+    if taken.way.moved:
+        rewriting = f", rewriting rows of the cache {show_seconds(taken.way.rewrite_s)}" if taken.way.window else ""
+        out.print(f"            a token reads {show_bytes(taken.way.moved)} in {show_seconds(taken.way.io_s)}{rewriting}")
     shown = _shown(rows, taken)
     out.print(_alternatives_table(found, shown))
     if len(shown) < len(rows):
-        out.print(f"            {len(rows) - len(shown)} more alternatives, slower ones of the same window: --json has all")
+        out.print(f"            {len(rows) - len(shown)} more, slower with the same window or too large for any plan: --json has all")
 
 
 def _parts_table(found: FlashPlan) -> Table:
@@ -42,14 +45,17 @@ def _parts_table(found: FlashPlan) -> Table:
 
 
 def _shown(rows: tuple[Rated, ...], taken: Rated) -> list[Rated]:
-    """The best of each window and tier, of each kind, and what differs from the plan in one respect."""
+    """The best of each window and tier, of each kind, and what differs from the plan in one respect.
+
+    What no plan has room for is left out.
+    """
     seen: set[object] = set()
     shown: list[Rated] = []
     for row in rows:
         way, mine = row.way, taken.way
         key = (way.kind, way.window, way.tier)
         beside = way.kind is Kind.SPARSE and (way.window, way.tier) == (mine.window, mine.tier)
-        if key not in seen or beside or row.taken:
+        if (key not in seen or beside or row.taken) and (row.bound_s is not None or row.time_s is not None):
             shown.append(row)
         seen.add(key)
     return shown

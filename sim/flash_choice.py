@@ -64,7 +64,8 @@ def with_choice(
     Raises: InvalidInputError: a trace of another model, or pins that mean nothing for this one.
     """
     frame = _Frame(problem, layers, sparsity, flash, machine)
-    found = ways(Ground(frame.weights, sparsity, read, frame.tiers), pins)
+    open_ways = ways(Ground(frame.weights, sparsity, read, frame.tiers), pins)
+    found = tuple(replace(way, rewrite_s=frame.rewrite_s(way)) for way in open_ways)
     alternatives = tuple(Alternative(way.name, frame.reserved(way), frame.effects(way)) for way in found)
     note = "the energy of feed-forward operations is not counted: it depends on what is loaded"
     base = frame.base if np.isnan(problem.compute_j).all() else replace(frame.base, notes=(*frame.base.notes, note))
@@ -145,6 +146,15 @@ class _Frame:
             share[self.steps[:, 0]] += 1 / self.n_layers
         loads.arrive(self.routes[way.tier], way.moved * share, way.io_s * share)
 
+    def rewrite_s(self, way: Way) -> float:
+        """Seconds per token for which rows of the cache are rewritten: as measured, or as its tier reads and writes."""
+        if way.kind is not Kind.SPARSE or not way.window:
+            return 0.0
+        if self.rewriting is not None:
+            return self.rewriting.time_s(way.wanted / self.weights.neuron, self.weights.neuron)
+        tiers = self.problem.tiers
+        return way.wanted / float(min(tiers.read_bandwidth[way.tier], tiers.write_bandwidth[way.tier]))
+
     def _rewrite(self, loads: "_Loads", way: Way) -> None:
         """Rows that leave are filled by others: as many bytes are read and written as come."""
         last = self.steps[:, -1]
@@ -153,9 +163,8 @@ class _Frame:
             loads.stream(way.tier, last, moved)
             loads.write[way.tier, last] += moved
             return
-        seconds = self.rewriting.time_s(way.wanted / self.weights.neuron, self.weights.neuron) / self.n_layers
         streamed_s = loads.read[way.tier, last] / self.problem.tiers.read_bandwidth[way.tier]
-        loads.compute_s[last] = np.maximum(loads.compute_s[last], streamed_s) + seconds
+        loads.compute_s[last] = np.maximum(loads.compute_s[last], streamed_s) + way.rewrite_s / self.n_layers
 
 
 class _Loads:

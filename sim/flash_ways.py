@@ -50,7 +50,7 @@ class Way:
 
     `tier`: where the neurons lie that stay. `held`: bytes there, `used`: the share of all neurons that a token's
     operations stream from there. Reads bring `per_read` rows, or bundles, at once: `wanted` bytes per token, `moved`
-    with what is read along.
+    with what is read along. `rewrite_s` per token goes into keeping the rows that stay without holes.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Way:
     wanted: int = 0
     moved: int = 0
     io_s: float = 0.0
+    rewrite_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
