@@ -74,7 +74,9 @@ def flash_plan(graph: Graph, model: str, shaping: Shaping, hardware: str, wishes
     sparsity = find_sparsity(wishes.sparsity)
     arch = _architecture(model)
     if shaping.phase not in (None, "decode") or shaping.batch not in (None, 1):
-        raise InvalidInputError("--sparsity is for decode with --batch 1: of many tokens at once, few neurons stay idle")
+        raise InvalidInputError(
+            "--sparsity is for decode with --batch 1: of many tokens at once, few neurons stay idle"
+        )
     known = machine if isinstance(machine, Machine) else load_hardware(machine).machine
     flash = next((k for k, tier in enumerate(known.tiers) if not tier.direct), None)
     if flash is None:
@@ -101,7 +103,9 @@ def _limited(hardware: str, dram: int) -> Machine:
     k = machine.tier_index(machine.home) if not flash else flash - 1
     tier = machine.tiers[k]
     if dram <= tier.scratch:
-        raise InvalidInputError(f"--dram {show_bytes(dram)}: operations need {show_bytes(tier.scratch)} for tiles alone")
+        raise InvalidInputError(
+            f"--dram {show_bytes(dram)}: operations need {show_bytes(tier.scratch)} for tiles alone"
+        )
     return replace(machine, tiers=(*machine.tiers[:k], replace(tier, capacity=dram), *machine.tiers[k + 1 :]))
 
 
@@ -112,7 +116,9 @@ def _architecture(model: str) -> Architecture:
     elif Path(model).suffix == ".json" and os.path.exists(model):
         arch = read_config(Path(model).read_text(encoding="utf-8"), model)
     else:
-        raise InvalidInputError("--sparsity is for language models: a built-in name (see 'tierplan models') or a config.json")
+        raise InvalidInputError(
+            "--sparsity is for language models: a built-in name (see 'tierplan models') or a config.json"
+        )
     if arch.n_experts:
         raise InvalidInputError(f"--sparsity means nothing for '{model}', whose experts are sparse already")
     return arch

@@ -27,11 +27,15 @@ def print_flash(found: FlashPlan, outcome: Outcome) -> None:
     out.print(f"loading     {taken.way.name}; in {tier}, {room}")
     if taken.way.moved:
         rewriting = f", rewriting rows of the cache {show_seconds(taken.way.rewrite_s)}" if taken.way.window else ""
-        out.print(f"            a token reads {show_bytes(taken.way.moved)} in {show_seconds(taken.way.io_s)}{rewriting}")
+        out.print(
+            f"            a token reads {show_bytes(taken.way.moved)} in {show_seconds(taken.way.io_s)}{rewriting}"
+        )
     shown = _shown(rows, taken)
     out.print(_alternatives_table(found, shown))
     if len(shown) < len(rows):
-        out.print(f"            {len(rows) - len(shown)} more, slower with the same window or too large for any plan: --json has all")
+        out.print(
+            f"            {len(rows) - len(shown)} more, slower with the same window or too large for any plan: --json has all"
+        )
 
 
 def _parts_table(found: FlashPlan) -> Table:

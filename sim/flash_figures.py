@@ -188,7 +188,9 @@ class _Figures:
     def _refuse(self, beside: str, keys: tuple[str, ...]) -> None:
         for key in keys:
             if key in self.row:
-                raise self.tree.error((key,), f"'{key}' means nothing beside {beside}; take one of them out", of_key=True)
+                raise self.tree.error(
+                    (key,), f"'{key}' means nothing beside {beside}; take one of them out", of_key=True
+                )
 
     def _text(self, key: str) -> str:
         value = self.row.get(key, "")

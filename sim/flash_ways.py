@@ -154,7 +154,9 @@ def _sparse(ground: Ground, pins: Pins, tier: int, label: str, window: int) -> I
     use = ground.sparsity.sparsity.aggregated
     new, held = use.new(window), _held(ground, window)
     used = use.share(max(1, window))
-    threads = (pins.threads,) if pins.threads else sorted({*(n for n in _THREADS if n < read.queue_depth), read.queue_depth})
+    threads = (
+        (pins.threads,) if pins.threads else sorted({*(n for n in _THREADS if n < read.queue_depth), read.queue_depth})
+    )
     for bundled, n in itertools.product(_bundled(pins), threads):
         unit = _unit(weights, bundled)
         n_chunks = weights.n_layers * weights.n_neurons * (weights.neuron // unit)
@@ -216,5 +218,14 @@ def _dense(ground: Ground, threads: int, tier: int, label: str) -> Iterator[Way]
         name = f"dense{label}, {kept} of {weights.n_layers} layers kept"
         chunk = moved // n_reads
         yield Way(
-            name, Kind.DENSE, tier, kept * layer + buffer, 1.0, threads, chunk=chunk, wanted=moved, moved=moved, io_s=io_s
+            name,
+            Kind.DENSE,
+            tier,
+            kept * layer + buffer,
+            1.0,
+            threads,
+            chunk=chunk,
+            wanted=moved,
+            moved=moved,
+            io_s=io_s,
         )

@@ -12,13 +12,13 @@ from tierplan.hardware.load import load_machine
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.machine import Machine
 from tierplan.ir.outcome import Status
-from tierplan.ir.plan_file import PlanFile, print_plan, read_plan
+from tierplan.ir.plan_file import PlanFile, parse_plan, print_plan
 from tierplan.models import load, load_sparsity
 from tierplan.pipeline import lower, plan, simulate, verify
 from tierplan.planner.bounds import bounded_cases, first_bound
 from tierplan.planner.cases import case_of
 from tierplan.planner.contract import Budget
-from tierplan.sim.flash import ReadModel, read_bandwidth
+from tierplan.sim.flash import read_bandwidth
 from tierplan.sim.flash_choice import FlashChoice, SparseLayer, with_choice
 from tierplan.sim.flash_figures import ModelSparsity, read_sparsity
 from tierplan.sim.flash_fit import read_model_of
@@ -34,7 +34,7 @@ def machine(dram: float, name: str = "m1-max", tier: str = "unified") -> Machine
 
 
 def choice(
-    dram: float, pins: Pins | None = None, sparsity: ModelSparsity = OPT, model: str = "opt-6.7b", context: int = 128
+    dram: float, pins: Pins | None = None, sparsity: ModelSparsity = OPT, model: str = "opt-125m", context: int = 128
 ) -> FlashChoice:
     arch = read_config(load(model), model)
     on = machine(dram)
@@ -46,7 +46,7 @@ def choice(
     return with_choice(problem, layers, sparsity, read_model_of(on.tiers[1]), 1, pins or Pins(), on.name)
 
 
-def way_of(found: FlashChoice, time: float = 0.0) -> Way:
+def way_of(found: FlashChoice) -> Way:
     outcome = plan(found.problem, "m1-max", planner="greedy", budget=Budget(seconds=20))
     assert outcome.plan is not None
     assert verify(found.problem, outcome.plan) == []
@@ -54,7 +54,7 @@ def way_of(found: FlashChoice, time: float = 0.0) -> Way:
 
 
 def test_a_window_moves_what_the_paper_says() -> None:
-    found = choice(9e9, Pins(window=4, bundled=True, threads=32))
+    found = choice(9e9, Pins(window=4, bundled=True, threads=32), model="opt-6.7b")
     way = next(way for way in found.ways if way.per_read == 1)
     total = 32 * 16384 * 2 * 4096 * 2
     assert way.wanted == pytest.approx(0.024 * total, rel=1e-6)
@@ -68,7 +68,7 @@ def test_a_window_moves_what_the_paper_says() -> None:
 
 
 def test_time_is_reading_then_rewriting_then_streaming() -> None:
-    found = choice(9e9, Pins(window=4, bundled=True, chunk=16384, threads=32))
+    found = choice(9e9, Pins(window=4, bundled=True, chunk=16384, threads=32), model="opt-6.7b")
     outcome = plan(found.problem, "m1-max", planner="greedy")
     assert outcome.plan is not None
     timeline = simulate(found.problem, outcome.plan)
@@ -81,9 +81,9 @@ def test_time_is_reading_then_rewriting_then_streaming() -> None:
 
 def test_reads_ahead_hide_behind_the_layer_and_dense_reads_behind_the_token() -> None:
     slow = dataclasses.replace(OPT, rewriting=None)
-    pins = Pins(window=4, bundled=True, chunk=16384, threads=32)
-    serial = choice(9e9, pins, slow)
-    ahead = choice(9e9, pins, dataclasses.replace(slow, ahead=1))
+    pins = Pins(window=4, bundled=True, chunk=3072, threads=32)
+    serial = choice(1e9, pins, slow)
+    ahead = choice(1e9, pins, dataclasses.replace(slow, ahead=1))
     times: list[float] = []
     for found in (serial, ahead):
         outcome = plan(found.problem, "m1-max", planner="greedy")
@@ -95,56 +95,49 @@ def test_reads_ahead_hide_behind_the_layer_and_dense_reads_behind_the_token() ->
 
 
 def test_what_fits_is_chosen_and_no_other_alternative_that_fits_is_faster() -> None:
-    small, large = choice(5.2e9), choice(8e9)
+    small, large = choice(0.16e9), choice(0.18e9)
     few, many = way_of(small), way_of(large)
     assert few.window is not None
     assert many.window is not None
     assert few.window < many.window
     assert few.held < many.held
     assert (many.bundled, many.threads, many.per_read) == (True, 32, 1)
-    assert way_of(choice(20e9)).kind is Kind.RESIDENT
+    assert way_of(choice(1e9)).kind is Kind.RESIDENT
 
 
-def test_a_drive_that_starts_slowly_is_read_in_larger_chunks() -> None:
-    fast = choice(8e9, Pins(window=0))
-    best = min(fast.ways, key=lambda way: way.io_s)
-    assert best.per_read == 1
-    arch = read_config(load("opt-6.7b"), "opt-6.7b")
-    on = machine(8e9)
-    problem = lower(language_model(arch, phase="decode", batch=1, context=128, dtype=None), on)
-    layers = [
-        SparseLayer(x.prefix, (x.experts[0].up.weight, x.experts[0].down.weight), arch.ffn)
-        for x in weights(arch).layers
-    ]
-    slow_drive = ReadModel(5e-3, 6e9, 6e9, queue_depth=4)
-    slow = with_choice(problem, layers, OPT, slow_drive, 1, Pins(window=0), on.name)
-    best = min(slow.ways, key=lambda way: way.io_s)
+def test_small_neurons_are_read_along_and_large_ones_are_not() -> None:
+    small, large = (choice(9e9, Pins(window=0), model=model) for model in ("opt-125m", "opt-6.7b"))
+    best = min(small.ways, key=lambda way: way.io_s)
     assert best.per_read > 1
     assert best.moved > best.wanted
-    assert read_bandwidth(slow_drive, best.chunk, best.threads) > read_bandwidth(slow_drive, 16384, best.threads)
+    drive = read_model_of(machine(9e9).tiers[1])
+    assert best.io_s == pytest.approx(best.moved / read_bandwidth(drive, best.chunk, best.threads), rel=0.01)
+    alone = next(way for way in small.ways if way.per_read == 1 and way.threads == best.threads)
+    assert best.io_s < alone.io_s
+    assert min(large.ways, key=lambda way: way.io_s).per_read == 1
 
 
 def test_attention_that_does_not_fit_is_read_from_flash_too() -> None:
-    found = choice(4.0e9, Pins(window=0, bundled=True, chunk=16384, threads=32))
+    found = choice(0.135e9, Pins(window=0, bundled=True, chunk=3072, threads=32))
     outcome = plan(found.problem, "m1-max", planner="greedy")
     assert outcome.plan is not None
     assert any(copy.source == 1 for copy in outcome.plan.copies)
     assert verify(found.problem, outcome.plan) == []
     assert outcome.cost_s is not None
     assert outcome.bound_s <= outcome.cost_s
-    assert outcome.bound_s > found.ways[0].io_s + 1e9 / 7.4e9  # the drive is busy with neurons, then with attention
+    assert outcome.bound_s > found.ways[0].io_s + 5e6 / 7.4e9  # the drive is busy with neurons, then with attention
 
 
 def test_less_than_the_predictor_and_a_step_is_infeasible() -> None:
-    found = choice(3e8)
+    found = choice(6e7)
     outcome = plan(found.problem, "m1-max", planner="greedy")
     assert outcome.status is Status.INFEASIBLE
     assert not bounded_cases(found.problem)
 
 
-@pytest.mark.parametrize("planner", ["msa", "flow", "local"])
+@pytest.mark.parametrize("planner", ["msa", "flow"])
 def test_every_planner_takes_an_alternative_that_is_no_worse_than_the_first(planner: str) -> None:
-    found = choice(7e9, Pins(bundled=True, chunk=16384))
+    found = choice(0.175e9, Pins(bundled=True, chunk=3072))
     first = case_of(found.problem, [0])
     naive = plan(first.problem, "m1-max", planner="greedy").cost_s
     outcome = plan(found.problem, "m1-max", planner=planner, budget=Budget(seconds=1.0, evaluations=50))
@@ -155,45 +148,47 @@ def test_every_planner_takes_an_alternative_that_is_no_worse_than_the_first(plan
 
 
 def test_the_bound_is_that_of_the_best_case() -> None:
-    found = choice(7e9)
+    found = choice(0.175e9)
     bounds = [first_bound(case_of(found.problem, [i]).problem) for i in range(len(found.ways))]
     fits = {bounded.case.taken[0] for bounded in bounded_cases(found.problem)}
     assert first_bound(found.problem) == min(bounds[i] for i in fits)
-    assert fits < set(range(len(found.ways)))  # all neurons do not fit into 7 GB
+    assert fits < set(range(len(found.ways)))  # all neurons do not fit
 
 
 def test_plan_files_carry_the_choice() -> None:
-    found = choice(7e9, Pins(window=2, bundled=True))
+    found = choice(0.2e9, Pins(window=2, bundled=True))
     outcome = plan(found.problem, "m1-max", planner="greedy")
     assert outcome.plan is not None
     assert outcome.cost_s is not None
     file = PlanFile(
         "0", "opt", "m1-max", "greedy", outcome.status, outcome.cost_s, outcome.bound_s, found.problem, outcome.plan
     )
-    again = read_plan(print_plan(file))
+    again = parse_plan(print_plan(file), "plan.json")
     assert again.plan == outcome.plan
     assert again.problem.choices == found.problem.choices
     assert simulate(again.problem, again.plan).time_s == outcome.cost_s
 
 
 def test_pins_leave_nothing_else_and_bad_ones_are_refused() -> None:
-    found = choice(9e9, Pins(window=3, bundled=False, chunk=32768, threads=5))
-    assert [(w.window, w.bundled, w.chunk, w.threads) for w in found.ways] == [(3, False, 32768, 5)]
-    with pytest.raises(InvalidInputError, match=r"reads of 10000 B|reads of 10 kB"):
-        choice(9e9, Pins(chunk=10_000))
+    found = choice(1e9, Pins(window=3, bundled=False, chunk=3072, threads=5))
+    assert [(w.window, w.bundled, w.chunk, w.threads) for w in found.ways] == [(3, False, 3072, 5)]
+    with pytest.raises(
+        InvalidInputError, match="reads of 1 kB hold no whole neurons; write a multiple of 1.5 KiB or 3 KiB"
+    ):
+        choice(9e9, Pins(chunk=1000))
     with pytest.raises(InvalidInputError, match="whole neurons"):
-        choice(9e9, Pins(bundled=True, chunk=8192))
+        choice(1e9, Pins(bundled=True, chunk=1536))
     for wrong in ({"window": -1}, {"threads": 0}):
         with pytest.raises(InvalidInputError):
             Pins(**wrong)
 
 
 def test_feed_forward_weights_leave_the_problem_and_nothing_else_does() -> None:
-    found = choice(9e9)
-    arch = read_config(load("opt-6.7b"), "opt-6.7b")
-    whole = lower(language_model(arch, phase="decode", batch=1, context=128, dtype=None), machine(9e9))
+    found = choice(1e9)
+    arch = read_config(load("opt-125m"), "opt-125m")
+    whole = lower(language_model(arch, phase="decode", batch=1, context=128, dtype=None), machine(1e9))
     gone = set(whole.tensor_names) - set(found.problem.tensor_names)
-    assert len(gone) == 64
+    assert len(gone) == 24
     assert all(name.endswith(("fc1.weight", "fc2.weight")) for name in gone)
     kept = ~np.isin(whole.tensor_names, sorted(gone))
     assert whole.size[kept].tolist() == found.problem.size.tolist()
