@@ -1,8 +1,8 @@
-"""Plan a model that lies in flash: from a model, a machine and a sparsity to a problem with a choice, and its answer."""
+"""Plan a model that lies in flash: from a program, a machine and a sparsity to a problem with a choice."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Wishes:
 
     dram: int | None = None
     sparsity: str | None = None
-    pins: Pins = Pins()
+    pins: Pins = field(default_factory=Pins)
 
     def written(self) -> str:
         """As on the command line, for plan files."""

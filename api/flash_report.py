@@ -33,9 +33,8 @@ def print_flash(found: FlashPlan, outcome: Outcome) -> None:
     shown = _shown(rows, taken)
     out.print(_alternatives_table(found, shown))
     if len(shown) < len(rows):
-        out.print(
-            f"            {len(rows) - len(shown)} more, slower with the same window or too large for any plan: --json has all"
-        )
+        left_out = f"{len(rows) - len(shown)} more are slower with the same window, or too large for any plan"
+        out.print(f"            {left_out}: --json has all")
 
 
 def _parts_table(found: FlashPlan) -> Table:

@@ -1,5 +1,6 @@
 """How feed-forward neurons are loaded from flash, as a choice of the placement problem."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -187,7 +188,7 @@ class _Loads:
     def arrive(self, route: Sequence[int], n_bytes: Floats, seconds: Floats) -> None:
         """Bytes come over a route of tiers, over its first link in `seconds` or as long as they take."""
         links = self.problem.links
-        for hop, (source, target) in enumerate(zip(route, route[1:], strict=False)):
+        for hop, (source, target) in enumerate(itertools.pairwise(route)):
             link = links.between(source, target)
             self.read[source] += n_bytes
             self.write[target] += n_bytes

@@ -91,10 +91,8 @@ def test_a_trace_of_the_model_plans_it(tmp_path: Path) -> None:
     code, text = run("--dram", "400MB", "--sparsity", str(tmp_path / "t.npz"), "--window", "4", "--json")
     assert code == 0
     ways = json.loads(text)["flash"]["alternatives"]
-    held = np.bitwise_count(
-        trace.words | np.roll(trace.words, 1, 0) | np.roll(trace.words, 2, 0) | np.roll(trace.words, 3, 0)
-    )
-    most = held.sum(axis=2, dtype=np.int64)[3:].max(axis=0).sum()  # what each layer holds at its fullest
+    last_four = np.bitwise_or.reduce([np.roll(trace.words, back, axis=0) for back in range(4)])[3:]
+    most = np.bitwise_count(last_four).sum(axis=2, dtype=np.int64).max(axis=0).sum()  # each layer at its fullest
     assert {way["held_bytes"] for way in ways} == {int(most) * 2 * 768 * 2}
 
 
@@ -136,7 +134,7 @@ def test_sparsity_needs_a_dense_language_model_and_flash(
 ) -> None:
     for model, hardware, message in (
         ("mixtral-8x7b", "m1-max", "experts are sparse already"),
-        ("opt-125m", "h100", "has no tier like flash"),
+        ("opt-125m", "tpu-v4i", "has no tier like flash"),
     ):
         args = ["plan", model, "--hardware", hardware, "--context", "128", "--sparsity", "opt-6.7b-relu"]
         assert message in refused(capsys, monkeypatch, *args)

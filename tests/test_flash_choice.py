@@ -1,4 +1,4 @@
-"""How neurons are loaded from flash, as a choice of the problem: what it adds, and that planners and verifier share it."""
+"""How neurons are loaded from flash, as a choice of the problem that planners and the verifier share."""
 
 import dataclasses
 
@@ -118,14 +118,14 @@ def test_small_neurons_are_read_along_and_large_ones_are_not() -> None:
 
 
 def test_attention_that_does_not_fit_is_read_from_flash_too() -> None:
-    found = choice(0.135e9, Pins(window=0, bundled=True, chunk=3072, threads=32))
+    found = choice(0.9e9, Pins(window=0, bundled=True, chunk=8192, threads=32), model="opt-1.3b")
     outcome = plan(found.problem, "m1-max", planner="greedy")
     assert outcome.plan is not None
     assert any(copy.source == 1 for copy in outcome.plan.copies)
     assert verify(found.problem, outcome.plan) == []
     assert outcome.cost_s is not None
     assert outcome.bound_s <= outcome.cost_s
-    assert outcome.bound_s > found.ways[0].io_s + 5e6 / 7.4e9  # the drive is busy with neurons, then with attention
+    assert outcome.bound_s > found.ways[0].io_s + 0.1e9 / 7.4e9  # the drive is busy with neurons, then with attention
 
 
 def test_less_than_the_predictor_and_a_step_is_infeasible() -> None:
@@ -173,14 +173,15 @@ def test_pins_leave_nothing_else_and_bad_ones_are_refused() -> None:
     found = choice(1e9, Pins(window=3, bundled=False, chunk=3072, threads=5))
     assert [(w.window, w.bundled, w.chunk, w.threads) for w in found.ways] == [(3, False, 3072, 5)]
     with pytest.raises(
-        InvalidInputError, match="reads of 1 kB hold no whole neurons; write a multiple of 1.5 KiB or 3 KiB"
+        InvalidInputError, match=r"reads of 1 kB hold no whole neurons; write a multiple of 1\.5 KiB or 3 KiB"
     ):
         choice(9e9, Pins(chunk=1000))
     with pytest.raises(InvalidInputError, match="whole neurons"):
         choice(1e9, Pins(bundled=True, chunk=1536))
-    for wrong in ({"window": -1}, {"threads": 0}):
-        with pytest.raises(InvalidInputError):
-            Pins(**wrong)
+    with pytest.raises(InvalidInputError, match="a window of -1"):
+        Pins(window=-1)
+    with pytest.raises(InvalidInputError, match="0 I/O threads"):
+        Pins(threads=0)
 
 
 def test_feed_forward_weights_leave_the_problem_and_nothing_else_does() -> None:
@@ -195,5 +196,5 @@ def test_feed_forward_weights_leave_the_problem_and_nothing_else_does() -> None:
     assert found.problem.step_names == whole.step_names
     t = whole.step_names.index("model.decoder.layers.3.fc1")
     a = slice(found.problem.access_start[t], found.problem.access_start[t + 1])
-    names = [found.problem.tensor_names[x] for x in found.problem.access_tensor[a]]
+    names: list[str] = [found.problem.tensor_names[x] for x in found.problem.access_tensor[a].tolist()]
     assert [n.rsplit("layers.3.", 1)[1] for n in names] == ["final_layer_norm.output", "fc1.bias", "fc1.output"]
