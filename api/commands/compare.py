@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tierplan.commands.flash_options import Bundling, Chunk, Dram, Sparsity, Threads, Window, wishes_of
 from tierplan.commands.options import (
     AsJson,
     Batch,
@@ -29,6 +30,12 @@ def compare(
     dtype: Dtype = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
+    dram: Dram = None,
+    sparsity: Sparsity = None,
+    window: Window = None,
+    bundling: Bundling = None,
+    chunk: Chunk = None,
+    io_threads: Threads = None,
     planners: Annotated[
         str, typer.Option(metavar="LIST", help="Planners, separated by commas.")
     ] = "greedy,msa,flow,auto",
@@ -38,10 +45,11 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Plan MODEL with several planners, each with the whole budget, and compare predicted times and bounds."""
+    from tierplan.flash_plan import flash_plan
     from tierplan.ir.errors import InvalidInputError
     from tierplan.ir.outcome import Outcome
     from tierplan.ir.units import read_seconds, read_share
-    from tierplan.pipeline import lower, plan
+    from tierplan.pipeline import plan
     from tierplan.planner.contract import Budget
     from tierplan.planner.registry import find_planner, planner_names
     from tierplan.programs import Shaping, read_program
@@ -53,13 +61,16 @@ def compare(
     for name in names:
         find_planner(name)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
+    wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
     with progress(f"reading {model}"):
-        graph = read_program(model, Shaping(phase, batch, context, dtype, shapes, cyclic))
-        problem = lower(graph, hardware)
+        graph = read_program(model, shaping)
+        found = flash_plan(graph, model, shaping, hardware, wishes)
+        problem = found.problem
     outcomes: list[Outcome] = []
     for name in names:
         with progress(f"planning {model} with {name}"):
-            outcomes.append(plan(problem, hardware, planner=name, budget=limit))
+            outcomes.append(plan(problem, found.machine, planner=name, budget=limit))
     if as_json:
         rows = [
             {
