@@ -17,7 +17,8 @@ def models(
     from tierplan.models import load, load_sparsity, names, sparsity_names
 
     if show in sparsity_names():
-        print(load_sparsity(show), end="")
+        text = load_sparsity(show)
+        print(dumps({"name": show, "sparsity": text}) if as_json else text, end="\n" if as_json else "")
         return
     if show is not None:
         text = load(show)
