@@ -1,46 +1,92 @@
 """Lower bounds on the simulated time of every legal plan, and what a program lacks in room."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 
 from tierplan.ir.problem import NO_HOME, NO_LINK, Floats, Ints, Keep, Mode, Problem
+from tierplan.planner.cases import MOST, Case, cases, n_combinations
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounded:
+    """A case, and the seconds that no plan of it can beat."""
+
+    case: Case
+    bound_s: float
+
+
+@lru_cache(maxsize=4)
+def bounded_cases(problem: Problem) -> tuple[Bounded, ...]:
+    """The cases of a problem that room alone does not rule out, the least bound first."""
+    found = [Bounded(case, _bound(case.problem)) for case in cases(problem) if not lacks_room(case.problem)]
+    return tuple(sorted(found, key=lambda bounded: bounded.bound_s))
 
 
 def first_bound(problem: Problem) -> float:
     """Seconds that no plan can beat: compute, and compulsory bytes over bandwidth.
 
     The largest of
-    - the sum over steps of the larger of compute and streamed bytes over what all direct tiers
-      together can stream;
+    - the sum over steps of the largest of compute, of streamed bytes over what all direct tiers together can
+      stream, and of what choices add to a tier or link over its bandwidth;
     - for each tier, the bytes that cannot lie in it and the faster ones at the same time, over
       what the slower ones can deliver.
 
-    Assumes nothing about the plan; alternatives of choices may lower compute and streams, so
-    each step counts with the least that any combination of alternatives leaves.
+    Assumes nothing about the plan. Of few combinations of alternatives the one with the least bound counts; of many,
+    each step counts with the least that any alternative adds.
     """
+    found = bounded_cases(problem)
+    return found[0].bound_s if found else _bound(problem)
+
+
+def _bound(problem: Problem) -> float:
     return max(_streaming_bound(problem), *_crossing_bounds(problem), 0.0)
 
 
-def _least_effects(problem: Problem) -> tuple[Floats, Ints]:
-    """Shapes [S], [S]: the least that choices add to compute seconds and to streamed bytes of each step."""
-    compute = np.zeros(problem.n_steps)
-    streams = np.zeros(problem.n_steps, dtype=np.int64)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Added:
+    """The least that choices add. Shapes: seconds [S]; bytes [K, S], [K, S], [L, S]."""
+
+    compute_s: Floats
+    read: Ints
+    write: Ints
+    link: Ints
+
+
+def _least_added(problem: Problem) -> _Added:
+    n_steps, n_tiers, n_links = problem.n_steps, problem.n_tiers, len(problem.links.names)
+    compute = np.zeros(n_steps)
+    least = [np.zeros((n, n_steps), dtype=np.int64) for n in (n_tiers, n_tiers, n_links)]
     for choice in problem.choices:
-        of_choice = np.zeros((len(choice.alternatives), problem.n_steps))
-        bytes_of_choice = np.zeros((len(choice.alternatives), problem.n_steps), dtype=np.int64)
+        n = len(choice.alternatives)
+        of_choice = np.zeros((n, n_steps))
+        n_bytes = [np.zeros((n, len(added), n_steps), dtype=np.int64) for added in least]
         for row, alternative in enumerate(choice.alternatives):
             for effect in alternative.effects:
                 of_choice[row, effect.step] += effect.compute_s
-                bytes_of_choice[row, effect.step] += sum(effect.tier_read) + sum(effect.tier_write)
+                for into, added in zip(n_bytes, (effect.tier_read, effect.tier_write, effect.link), strict=True):
+                    if added:
+                        into[row, :, effect.step] += np.array(added, dtype=np.int64)
         compute += of_choice.min(axis=0)
-        streams += np.minimum(bytes_of_choice.min(axis=0), 0)
-    return compute, streams
+        for into, added in zip(least, n_bytes, strict=True):
+            into += added.min(axis=0)
+    return _Added(compute, *least)
 
 
 def _streaming_bound(problem: Problem) -> float:
-    compute, change = _least_effects(problem)
+    added, tiers, links = _least_added(problem), problem.tiers, problem.links
     streamed = np.bincount(problem.access_step, problem.access_read + problem.access_write, minlength=problem.n_steps)
-    streams = np.maximum(streamed + change, 0) / _streaming_rate(problem)
-    return float(np.maximum(problem.compute_s + compute, streams).sum())
+    change = (added.read + added.write)[tiers.direct].sum(axis=0)
+    own = np.maximum(problem.compute_s + added.compute_s, (streamed + change) / _streaming_rate(problem))
+    for n_bytes, rate in (
+        (added.read, tiers.read_bandwidth),
+        (added.write, tiers.write_bandwidth),
+        (added.link, links.bandwidth),
+    ):
+        if len(n_bytes):
+            own = np.maximum(own, (n_bytes / rate[:, None]).max(axis=0))
+    return float(np.maximum(own, 0.0).sum())
 
 
 def _streaming_rate(problem: Problem) -> float:
@@ -63,21 +109,20 @@ def _crossing_bounds(problem: Problem) -> list[float]:
 
     Of a tensor that lies below the cut at step 0, at least the bytes that some step reads must cross
     it once: the step reads them below, or the tensor was copied up. If no step can use what lies
-    below, the tensor is copied up whole.
+    below, the tensor is copied up whole. What choices add to the same tiers and links takes its time too; what they
+    take away is taken away.
     """
-    if problem.choices:
-        return []
-    tiers = problem.tiers
+    tiers, added = problem.tiers, _least_added(problem)
     read, whole = _bytes_needed(problem)
     bounds: list[float] = []
     for k in range(problem.n_tiers - 1):
         needed = read if tiers.direct[k + 1 :].any() else whole
         existing = problem.home != NO_HOME
         below = existing & (problem.home > k) if not problem.cyclic else existing
-        room = int(tiers.usable[: k + 1].sum()) if problem.cyclic else 0
-        crossing = int(needed[below].sum()) - room
-        rate = _rate_from_below(problem, k)
-        bounds.append(max(0, crossing) / rate if rate > 0 else 0.0)
+        usable = np.maximum(0, tiers.usable - _least_reserved(problem))
+        room = int(usable[: k + 1].sum()) if problem.cyclic else 0
+        crossing = max(0, int(needed[below].sum()) - room)
+        bounds.append(_seconds_from_below(problem, k, crossing, added))
     return bounds
 
 
@@ -103,12 +148,12 @@ def _bytes_needed(problem: Problem) -> tuple[Ints, Ints]:
     return np.minimum(read, problem.size), whole
 
 
-def _rate_from_below(problem: Problem, k: int) -> float:
-    """Bytes per second that can come out of the tiers slower than k: streamed by steps, or copied up."""
+def _seconds_from_below(problem: Problem, k: int, crossing: int, added: _Added) -> float:
+    """Seconds for bytes to come out of the tiers slower than k: streamed by steps, or copied up."""
     tiers, links = problem.tiers, problem.links
-    rate_of_tiers = float(tiers.read_bandwidth[k + 1 :].sum())
-    crossing = (links.source > k) & (links.target <= k)
-    used = set(np.flatnonzero(crossing).tolist())
+    of_tiers = (crossing + float(added.read[k + 1 :].sum())) / float(tiers.read_bandwidth[k + 1 :].sum())
+    across = (links.source > k) & (links.target <= k)
+    used = set(np.flatnonzero(across).tolist())
     unlinked = 0.0
     for tier in range(k + 1, problem.n_tiers):
         if not tiers.direct[tier]:
@@ -117,13 +162,15 @@ def _rate_from_below(problem: Problem, k: int) -> float:
             unlinked += float(tiers.read_bandwidth[tier])
         else:
             used.add(int(tiers.read_link[tier]))
-    return min(rate_of_tiers, unlinked + float(links.bandwidth[sorted(used)].sum()))
+    rate = unlinked + float(links.bandwidth[sorted(used)].sum())
+    of_links = (crossing + float(added.link[sorted(used)].sum())) / rate if rate > 0 else 0.0
+    return max(0.0, of_tiers, of_links)
 
 
 def bytes_missing(problem: Problem) -> dict[str, int]:
     """For each tier, the bytes that lack at the worst step if all data had to lie in it and the faster ones."""
     load = _load(problem)
-    room = np.cumsum(problem.tiers.usable)
+    room = np.cumsum(np.maximum(0, problem.tiers.usable - _least_reserved(problem)))
     worst = int(load.max()) if len(load) else 0
     return {name: max(0, worst - int(room[k])) for k, name in enumerate(problem.tiers.names)}
 
@@ -131,11 +178,30 @@ def bytes_missing(problem: Problem) -> dict[str, int]:
 def direct_bytes_missing(problem: Problem) -> int:
     """Bytes by which the operands of some step exceed all tiers that steps can use."""
     operands = np.bincount(problem.access_step, problem.size[problem.access_tensor], minlength=problem.n_steps)
-    return max(0, int(operands.max()) - int(problem.tiers.usable[problem.tiers.direct].sum()))
+    usable = np.maximum(0, problem.tiers.usable - _least_reserved(problem))
+    return max(0, int(operands.max()) - int(usable[problem.tiers.direct].sum()))
 
 
 def is_infeasible(problem: Problem) -> bool:
     """Whether room alone proves that no plan exists."""
+    if 1 < n_combinations(problem) <= MOST:
+        return not bounded_cases(problem)
+    return lacks_room(problem)
+
+
+def _least_reserved(problem: Problem) -> Ints:
+    """Shape [K]: the fewest bytes that choices reserve in each tier."""
+    least = [np.array([a.reserved for a in choice.alternatives]).min(axis=0) for choice in problem.choices]
+    return np.array([[0] * problem.n_tiers, *least], dtype=np.int64).sum(axis=0)
+
+
+def lacks_room(problem: Problem, *, directly: bool = False) -> bool:
+    """Whether data is larger than all tiers at some step; `directly`: than those that steps can use."""
+    if directly:
+        usable = np.maximum(0, problem.tiers.usable - _least_reserved(problem))
+        return int(_load(problem).max(initial=0)) > int(usable[problem.tiers.direct].sum())
+    if (_least_reserved(problem) > problem.tiers.usable).any():
+        return True
     return bytes_missing(problem)[problem.tiers.names[-1]] > 0 or direct_bytes_missing(problem) > 0
 
 

@@ -35,7 +35,7 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
     On three tiers and more, and where none of this gives a plan, tensors with long gaps between uses are also
     spilled to slower tiers over the gap, and fetched back (`planner/spill.py`), for about a second of CPU time.
 
-    Alternatives of choices are tried one choice after the other, or all if they are few, while the budget lasts.
+    Alternatives of choices are tried for at most a third of the budget (`planner/choosing.py`).
     """
     began = time.perf_counter()
     bound = max(first_bound(problem), budget.bound_s)

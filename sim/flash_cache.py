@@ -81,7 +81,7 @@ def loaded_by_policy(trace: ActivationTrace, window: int) -> dict[str, float]:
     """
     run = run_window(trace, window)
     of_all = trace.n_tokens * trace.n_layers * trace.n_neurons
-    loads = dict.fromkeys((Policy.LRU, Policy.LFU, Policy.BELADY), 0)
+    loads = dict.fromkeys((Policy.LRU, Policy.LFU, Policy.PLANNED, Policy.BELADY), 0)
     for layer, places in enumerate(run.most_held):
         accesses = trace.accesses(layer)
         for policy in loads:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.problem import Ints
-from tierplan.sim.flash import ReadModel, read_runs_s
+from tierplan.sim.flash import ReadModel, read_bandwidth, read_runs_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +86,24 @@ def expected_over_read(model: ReadModel, n_chunks: int, share: float, chunk: int
     n_moved = min(n_chunks, max(n_reads, round(wanted + read_along)))
     moved = n_moved * model.padded(chunk)
     return OverRead(gap, n_reads, round(wanted) * chunk, moved, read_runs_s(model, n_reads, moved, threads))
+
+
+def expected_blocks(model: ReadModel, n_chunks: int, share: float, chunk: int, threads: int, per_read: int) -> OverRead:
+    """What reading aligned blocks of `per_read` chunks costs when each of `n_chunks` chunks is wanted with that chance.
+
+    A block is read if any of its chunks is wanted. The result's `gap` is what a block holds beside one wanted chunk.
+    Assumes: chunks are wanted independently; a long run of reads, so that `read_bandwidth` holds.
+
+    >>> drive = ReadModel(latency_s=1e-4, bandwidth=4e9, cap=4e9)
+    >>> [expected_blocks(drive, 10_000, 0.5, 4096, 1, n).n_reads for n in (1, 2, 4)]
+    [5000, 3750, 2344]
+    """
+    if not 0 <= share <= 1:
+        raise InvalidInputError(f"share of wanted chunks is {share}; need 0 to 1")
+    if n_chunks < 1 or per_read < 1:
+        raise InvalidInputError(f"{n_chunks} chunks, {per_read} per read; need 1 or more of both")
+    reads = n_chunks / per_read * (1 - (1 - share) ** per_read)
+    block = per_read * chunk
+    moved = round(reads * model.padded(block))
+    time_s = reads * block / read_bandwidth(model, block, threads)
+    return OverRead(per_read - 1, round(reads), round(n_chunks * share * chunk), moved, time_s)

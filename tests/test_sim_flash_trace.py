@@ -124,6 +124,7 @@ def test_order_of_policies_in_the_room_of_the_window(seed: int) -> None:
     trace = generate_trace(Activity(0.1, 0.6, 0.5), 64, 2, 512, seed)
     loads = loaded_by_policy(trace, 4)
     assert loads["belady"] < min(loads["lru"], loads["lfu"], loads["window"])
+    assert loads["belady"] <= loads["planned"] <= loads["lru"]
     window, room = run_window(trace, 4), run_window(trace, 4).most_held
     lru = run_policy(trace, room, Policy.LRU)
     assert sum(run.n_loads for run in lru) <= window.loaded.sum()

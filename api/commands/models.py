@@ -6,14 +6,20 @@ import typer
 
 
 def models(
-    show: Annotated[str | None, typer.Option(metavar="NAME", help="Print the configuration of one model.")] = None,
+    show: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print the configuration of one model, or a sparsity.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the built-in models, or print the configuration of one."""
     from json import dumps, loads
 
-    from tierplan.models import load, names
+    from tierplan.models import load, load_sparsity, names, sparsity_names
 
+    if show in sparsity_names():
+        text = load_sparsity(show)
+        print(dumps({"name": show, "sparsity": text}) if as_json else text, end="\n" if as_json else "")
+        return
     if show is not None:
         text = load(show)
         print(dumps({**_row(show), "config": loads(text)}) if as_json else text, end="\n" if as_json else "")
@@ -23,6 +29,7 @@ def models(
         print(dumps({"models": rows}))
     else:
         _print_table(rows)
+        print(f"sparsities, for --sparsity: {', '.join(sparsity_names())}")
 
 
 def _row(name: str) -> dict[str, str | int]:
