@@ -36,5 +36,21 @@ Gap = Annotated[
 ]
 Planner = Annotated[str, typer.Option(metavar="NAME", help="Which planner to use.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of planners that draw at random.")]
+Routing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEMAND",
+        help="Mixtures of experts: how tokens are routed: 'uniform', 'zipf:0.8', 'zipf:0.8,stay:0.3' (a token repeats "
+        "the routing of the one before with that chance), or a trace .npz with 'routing' [tokens, layers, top-k]. Room "
+        "for each layer's experts is then a choice of the plan.",
+    ),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="With --routing: which expert gives way: pinned, lru, lfu, planned (default) or belady (a bound).",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, in base units.")]
 PlanPath = Annotated[str, typer.Argument(metavar="PLAN", help="A plan file, as 'tierplan plan -o' writes it.")]

@@ -16,6 +16,8 @@ from tierplan.commands.options import (
     Model,
     Phase,
     Planner,
+    Policy,
+    Routing,
     Seconds,
     Seed,
     Shapes,
@@ -39,6 +41,8 @@ def plan(
     budget: Seconds = "10s",
     gap: Gap = None,
     seed: Seed = 0,
+    routing: Routing = None,
+    policy: Policy = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the plan as JSON.")
     ] = None,
@@ -46,6 +50,7 @@ def plan(
 ) -> None:
     """Plan where every tensor of MODEL lies on a machine, and predict how fast it runs."""
     from tierplan.answer import answer_row
+    from tierplan.experts_answer import answer_experts, experts_row, mixed, plan_experts
     from tierplan.ir.units import read_seconds, read_share
     from tierplan.pipeline import lower
     from tierplan.pipeline import plan as make_plan
@@ -63,16 +68,29 @@ def plan(
     with progress(f"planning {model}"):
         graph = read_program(model, shaping)
         problem = lower(graph, hardware)
-        outcome = make_plan(problem, hardware, planner=planner, budget=limit)
+        experts = mixed(graph, problem, routing, policy, seed)
+        problem = problem if experts is None else experts.problem
+        outcome = (
+            make_plan(problem, hardware, planner=planner, budget=limit)
+            if experts is None
+            else plan_experts(experts, hardware, planner, limit)
+        )
         timeline = simulate(problem, outcome.plan) if outcome.plan is not None else None
     if output is not None and outcome.plan is not None:
         _write(output, describe(graph, shaping, model), hardware, problem, outcome)
+    told = answer_experts(experts, routing, outcome.plan) if experts and routing and outcome.plan else None
     if as_json:
-        print_json(answer_row(model, hardware, problem, outcome, timeline))
+        row = answer_row(model, hardware, problem, outcome, timeline)
+        print_json(row if told is None else row | {"experts": experts_row(told)})
     else:
+        from tierplan.experts_report import print_experts, print_least
         from tierplan.report import print_answer
 
         print_answer(f"{graph.name} on {hardware}", problem, outcome, timeline)
+        if told is not None:
+            print_experts(told)
+        elif experts is not None:
+            print_least(problem)
         if output is not None and outcome.plan is not None:
             typer.echo(f"plan written to {output}")
     if outcome.plan is None:
