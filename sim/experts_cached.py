@@ -66,6 +66,12 @@ class CachedExperts:
         own = np.maximum(problem.compute_s, n_bytes / rates[problem.tiers.direct].sum())
         return float(own[others].sum()) + divide(self.options, problem.tiers.usable.tolist()).bound_s
 
+    def in_problem(self, base: Problem) -> Problem:
+        """Another problem of the same program, its experts in the same choices."""
+        gone = {name for layer in self.layers for name in layer.tensors}
+        rest = without(base, [x for x, name in enumerate(base.tensor_names) if name in gone])
+        return dataclasses.replace(rest, choices=self.problem.choices)
+
     def with_policy(self, policy: Policy) -> "CachedExperts":
         """The same experts under another policy."""
         return _built(self.base, self.layers, self.routing, self.parallel, policy)

@@ -1,6 +1,7 @@
 """A key-value cache that grows: pages of each layer in groups, the decode turn at any context, and the mean turn."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,14 +43,28 @@ class Growth:
         return self.prompt + self.new - 1
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows [begin, end) of a cache, `row` bytes each."""
+
+    cache: str
+    begin: int
+    end: int
+    row: float
+
+    def bytes_of(self, rows: int) -> float:
+        """Bytes that the part holds when the cache has that many rows."""
+        return self.row * min(max(0, rows - self.begin), self.end - self.begin)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Paged:
     """A decode turn whose caches are cut into groups of pages, as numbers that depend on the context.
 
     `problem`: the mean turn of the service; sizes are those at its end. `first` and `last` are the turns that see the
-    fewest and the most rows. `group_of`: the group of each tensor, -1 for what is no cache; `bounds` [groups + 1]: rows
-    at which groups begin.
-    Shapes: `full_read`, `full_write` [accesses of the paged problem]: of a cache, bytes per row.
+    fewest and the most rows. `parts`: what the tensors are that are groups, by name.
+    Shapes: `bounds` [groups + 1], rows at which groups begin; `group_of` [tensors], -1 for what is no cache;
+    `source` [accesses], the access of `last` that each is; `per_row` [accesses], bytes of a row of a cache.
     """
 
     problem: Problem
@@ -60,6 +75,7 @@ class Paged:
     group_of: Ints
     source: Ints
     per_row: Floats
+    parts: Mapping[str, Part]
 
     def turn(self, context: int) -> Problem:
         """The decode turn that sees `context` positions."""
@@ -144,8 +160,15 @@ def paged(first: Problem, last: Problem, growth: Growth, n_groups: int) -> Paged
         keep=np.where((group_of >= 0) & ~written, Keep.NOTHING, last.keep[original]),
     )
     per_row = np.where(mode == Mode.READ, problem.access_read / rows, problem.access_write).astype(np.float64)
-    made = Paged(problem, growth, first, last, bounds, group_of, source_of, per_row)
+    cached = np.flatnonzero(group_of >= 0).tolist()
+    parts = {problem.tensor_names[x]: _part(last.tensor_names[original[x]], int(size[x]), bounds, group_of[x]) for x in cached}
+    made = Paged(problem, growth, first, last, bounds, group_of, source_of, per_row, parts)
     return dataclasses.replace(made, problem=made.mean())
+
+
+def _part(cache: str, size: int, bounds: Ints, group: int) -> Part:
+    begin, end = int(bounds[group]), int(bounds[group + 1])
+    return Part(cache, begin, end, size / (end - begin))
 
 
 def _grows(growth: Growth, begin: int, end: int) -> bool:

@@ -14,9 +14,11 @@ from tierplan.commands.options import (
     Gap,
     Hardware,
     Model,
+    New,
     Phase,
     Planner,
     Policy,
+    Prompt,
     Routing,
     Seconds,
     Seed,
@@ -41,6 +43,8 @@ def plan(
     budget: Seconds = "10s",
     gap: Gap = None,
     seed: Seed = 0,
+    prompt: Prompt = None,
+    new: New = None,
     routing: Routing = None,
     policy: Policy = None,
     output: Annotated[
@@ -50,14 +54,12 @@ def plan(
 ) -> None:
     """Plan where every tensor of MODEL lies on a machine, and predict how fast it runs."""
     from tierplan.answer import answer_row
-    from tierplan.experts_answer import answer_experts, experts_row, mixed, plan_experts
     from tierplan.ir.units import read_seconds, read_share
-    from tierplan.pipeline import lower
-    from tierplan.pipeline import plan as make_plan
     from tierplan.planner.contract import Budget
     from tierplan.planner.registry import find_planner
-    from tierplan.programs import Shaping, describe, read_program
+    from tierplan.programs import Shaping
     from tierplan.sim.timeline import simulate
+    from tierplan.subject import Extras, read_subject
     from tierplan.terminal import check_folder, print_json, progress
 
     find_planner(planner)
@@ -66,31 +68,20 @@ def plan(
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
     with progress(f"planning {model}"):
-        graph = read_program(model, shaping)
-        problem = lower(graph, hardware)
-        experts = mixed(graph, problem, routing, policy, seed)
-        problem = problem if experts is None else experts.problem
-        outcome = (
-            make_plan(problem, hardware, planner=planner, budget=limit)
-            if experts is None
-            else plan_experts(experts, hardware, planner, limit)
-        )
+        subject = read_subject(model, shaping, hardware, Extras(routing, policy, prompt, new, seed))
+        problem = subject.problem
+        outcome = subject.search(hardware, planner, limit)
         timeline = simulate(problem, outcome.plan) if outcome.plan is not None else None
+        told = subject.tell(outcome)
     if output is not None and outcome.plan is not None:
-        _write(output, describe(graph, shaping, model), hardware, problem, outcome)
-    told = answer_experts(experts, routing, outcome.plan) if experts and routing and outcome.plan else None
+        _write(output, subject.description, hardware, problem, outcome)
     if as_json:
-        row = answer_row(model, hardware, problem, outcome, timeline)
-        print_json(row if told is None else row | {"experts": experts_row(told)})
+        print_json(answer_row(model, hardware, problem, outcome, timeline) | told.rows)
     else:
-        from tierplan.experts_report import print_experts, print_least
         from tierplan.report import print_answer
 
-        print_answer(f"{graph.name} on {hardware}", problem, outcome, timeline)
-        if told is not None:
-            print_experts(told)
-        elif experts is not None:
-            print_least(problem)
+        print_answer(f"{subject.title} on {hardware}", problem, outcome, timeline)
+        told.show()
         if output is not None and outcome.plan is not None:
             typer.echo(f"plan written to {output}")
     if outcome.plan is None:
