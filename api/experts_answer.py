@@ -13,7 +13,7 @@ from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan, Taken
 from tierplan.ir.problem import Problem
 from tierplan.pipeline import plan as make_plan
-from tierplan.planner.bounds import bytes_missing
+from tierplan.planner.bounds import bytes_missing, first_bound
 from tierplan.planner.contract import Budget
 from tierplan.routing import Skew
 from tierplan.sim.experts_cached import CachedExperts, cached_experts
@@ -94,7 +94,7 @@ def plan_experts(experts: CachedExperts, hardware: str, planner: str, budget: Bu
     if lacking := missing(problem):
         return Outcome(planner, Status.INFEASIBLE, None, None, 0.0, 0.0, lacking)
     outcome = make_plan(problem, hardware, planner=planner, budget=budget)
-    outcome = dataclasses.replace(outcome, bound_s=max(outcome.bound_s, experts.bound_s()))
+    outcome = dataclasses.replace(outcome, bound_s=max(outcome.bound_s, added_bound(problem), experts.bound_s()))
     better = experts.relaid(outcome.plan, experts) if outcome.plan is not None else None
     if better is None or outcome.cost_s is None:
         return outcome
@@ -110,6 +110,13 @@ def missing(problem: Problem) -> dict[str, int]:
     room = np.cumsum(problem.tiers.usable).tolist()
     lacking = {name: max(0, needed - room[k]) for k, name in enumerate(problem.tiers.names)}
     return lacking if lacking[problem.tiers.names[-1]] else {}
+
+
+def added_bound(problem: Problem) -> float:
+    """Seconds that no plan can beat, where alternatives only add to steps: those without them, in the room they leave."""
+    least = [np.array([a.reserved for a in choice.alternatives]).min(axis=0) for choice in problem.choices]
+    usable = np.maximum(problem.tiers.usable - np.sum(least, axis=0, dtype=np.int64), 0)
+    return first_bound(dataclasses.replace(problem, tiers=dataclasses.replace(problem.tiers, usable=usable), choices=()))
 
 
 def answer_experts(experts: CachedExperts, routing: str, plan: Plan) -> ExpertsAnswer:

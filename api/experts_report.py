@@ -38,7 +38,7 @@ def _policies(answer: ExpertsAnswer, fastest: str) -> Table:
     for column in (f"hits in {fastest}", "over links a turn", "a turn", "tokens/s"):
         table.add_column(column, justify="right")
     for row in answer.policies:
-        name = row.policy.name.lower() + (" (a bound: knows the future)" if row.policy is Policy.BELADY else "")
+        name = row.policy.name.lower() + (" (knows the future)" if row.policy is Policy.BELADY else "")
         if row.time_s is None:
             table.add_row(name, "does not fit", "-", "-", "-")
             continue

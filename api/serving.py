@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from tierplan.experts_answer import missing, mixed, plan_experts
+from tierplan.experts_answer import added_bound, missing, mixed, plan_experts
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph, TensorKind
 from tierplan.ir.outcome import Outcome, Status
@@ -120,7 +120,8 @@ def serve(service: Service, hardware: str, planner: str, budget: Budget) -> Outc
         return plan_experts(service.experts, hardware, planner, budget)
     if lacking := missing(service.problem):
         return Outcome(planner, Status.INFEASIBLE, None, None, 0.0, 0.0, lacking)
-    return make_plan(service.problem, hardware, planner=planner, budget=budget)
+    outcome = make_plan(service.problem, hardware, planner=planner, budget=budget)
+    return dataclasses.replace(outcome, bound_s=max(outcome.bound_s, added_bound(service.problem)))
 
 
 def answer_service(service: Service, outcome: Outcome) -> Served:
