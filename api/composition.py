@@ -141,7 +141,9 @@ def place(
     holds = tuple((tier.name, usable[k], usable[k] // expert.weights) for k, tier in enumerate(machine.tiers))
     if not runs:
         needed = reserved + expert.weights
-        return TooMany(n_experts, expert.weights, holds, f"router and a running expert take {show_bytes(needed)} together")
+        return TooMany(
+            n_experts, expert.weights, holds, f"router and a running expert take {show_bytes(needed)} together"
+        )
     fast = runs[0]
     tiers = [ExpertTier(machine.tiers[fast].name, usable[fast] - reserved)]
     below = [k for k in range(fast + 1, problem.n_tiers) if leads(problem, k, fast)]
@@ -150,7 +152,9 @@ def place(
             break
         tiers.append(_below(problem, k, fast, usable[k]))
     if tiers[-1].places(expert.weights) < n_experts:
-        return TooMany(n_experts, expert.weights, holds, f"no tier that '{tiers[0].name}' is filled from holds them all")
+        return TooMany(
+            n_experts, expert.weights, holds, f"no tier that '{tiers[0].name}' is filled from holds them all"
+        )
     times = _times(fast, expert, router, given)
     link = "" if len(tiers) == 1 else _link_name(problem, below[0], fast)
     return Site(tuple(tiers), reserved, times, expert, router, n_experts, link)
@@ -215,7 +219,9 @@ def _scaled(times: ServiceTimes, by: float) -> ServiceTimes:
 def _times(fast: int, expert: Part, router: Part | None, given: Given) -> ServiceTimes:
     """What is given, and what is predicted where nothing is."""
     if given.token_s is None and not expert.token_s:
-        raise InvalidInputError(f"an expert of {expert.name} is a size, not a model: give its times, at least --token-time")
+        raise InvalidInputError(
+            f"an expert of {expert.name} is a size, not a model: give its times, at least --token-time"
+        )
     if given.router_s is None and router is not None and not router.prompt_s:
         raise InvalidInputError(f"a router of {router.name} is a size, not a model: give --router-time")
     router_s = given.router_s if given.router_s is not None else router.prompt_s[fast] if router else 0.0

@@ -73,7 +73,9 @@ def mixed(graph: Graph, problem: Problem, routing: str | None, policy: str | Non
     """
     if routing is None:
         if policy is not None:
-            raise InvalidInputError("--policy says which expert gives way, and needs --routing, like --routing zipf:0.8")
+            raise InvalidInputError(
+                "--policy says which expert gives way, and needs --routing, like --routing zipf:0.8"
+            )
         return None
     skew, rule, layers = Skew.of(routing), Policy.of(policy or "planned"), expert_layers(graph)
     if not layers:
@@ -116,7 +118,9 @@ def added_bound(problem: Problem) -> float:
     """Seconds that no plan can beat, where alternatives only add to steps: those without them, in the room they leave."""
     least = [np.array([a.reserved for a in choice.alternatives]).min(axis=0) for choice in problem.choices]
     usable = np.maximum(problem.tiers.usable - np.sum(least, axis=0, dtype=np.int64), 0)
-    return first_bound(dataclasses.replace(problem, tiers=dataclasses.replace(problem.tiers, usable=usable), choices=()))
+    return first_bound(
+        dataclasses.replace(problem, tiers=dataclasses.replace(problem.tiers, usable=usable), choices=())
+    )
 
 
 def answer_experts(experts: CachedExperts, routing: str, plan: Plan) -> ExpertsAnswer:
@@ -147,9 +151,7 @@ def _means(experts: CachedExperts, taken: Sequence[ExpertOption]) -> tuple[float
     return float(found[fastest] / found.sum()), tuple(found.tolist()), moved
 
 
-def _size_rows(
-    experts: CachedExperts, plan: Plan, taken: Sequence[ExpertOption], fastest: int
-) -> Iterator[SizeRow]:
+def _size_rows(experts: CachedExperts, plan: Plan, taken: Sequence[ExpertOption], fastest: int) -> Iterator[SizeRow]:
     """The same number of places in each layer: what the plan would take, were there room for it."""
     first = len(experts.problem.choices) - len(experts.layers)
     kept = tuple(t for t in plan.taken if t.choice < first)

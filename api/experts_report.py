@@ -42,14 +42,21 @@ def _policies(answer: ExpertsAnswer, fastest: str) -> Table:
         if row.time_s is None:
             table.add_row(name, "does not fit", "-", "-", "-")
             continue
-        cells = (f"{row.hit_rate:.1%}", show_bytes(row.moved_bytes), show_seconds(row.time_s), _rate(answer, row.time_s))
+        cells = (
+            f"{row.hit_rate:.1%}",
+            show_bytes(row.moved_bytes),
+            show_seconds(row.time_s),
+            _rate(answer, row.time_s),
+        )
         chosen = row.policy is answer.experts.policy
         table.add_row(name, *cells, style="bold" if chosen else None)
     return table
 
 
 def _sizes(answer: ExpertsAnswer, fastest: str) -> Table:
-    table = Table(title=f"if each layer had so many experts in {fastest}, whether they fit or not", title_justify="left")
+    table = Table(
+        title=f"if each layer had so many experts in {fastest}, whether they fit or not", title_justify="left"
+    )
     for column in ("experts", "bytes", "hits", "over links a turn", "a turn", "tokens/s"):
         table.add_column(column, justify="right")
     room = sum(expert.room[answer.fastest] for expert in answer.experts.experts)

@@ -14,7 +14,13 @@ from tierplan.terminal import console
 
 _MOST_LIMITS = 5
 _KIND_ORDER = ("weight", "state", "activation", "input", "output", "constant", BY_CHOICES)
-_KIND_TITLES = {"weight": "weights", "state": "KV / state", "activation": "activations", "input": "inputs", BY_CHOICES: "by choices"}
+_KIND_TITLES = {
+    "weight": "weights",
+    "state": "KV / state",
+    "activation": "activations",
+    "input": "inputs",
+    BY_CHOICES: "by choices",
+}
 
 
 def print_answer(title: str, problem: Problem, outcome: Outcome, timeline: Timeline | None) -> None:

@@ -9,8 +9,9 @@ from tierplan.sim.experts_trace import Demand, Requests, Routing, generate_reque
 from tierplan.sim.experts_trace import load_requests as requests_from_file
 from tierplan.sim.experts_trace import load_routing as routing_from_file
 
-DRAWN_TOKENS = 2048
-DRAWN_TURNS = 64
+_DRAWN_USES = 4096  # of a layer's experts
+_DRAWN_TOKENS = 512
+_DRAWN_TURNS = 64
 _FORMS = "'uniform', 'zipf:SKEW', 'zipf:SKEW,stay:SHARE', or a trace FILE.npz"
 
 
@@ -47,12 +48,12 @@ class Skew:
 
     def routing(self, layers: tuple[ExpertLayer, ...], parallel: int, seed: int) -> Routing:
         """The routing of tokens over the layers of a model, `parallel` of them per turn."""
-        n_experts = layers[0].n_experts
+        n_experts, top_k = layers[0].n_experts, layers[0].top_k
         if self.file is not None:
             return routing_from_file(self.file, n_experts)
         assert self.demand is not None
-        n_tokens = max(DRAWN_TOKENS, DRAWN_TURNS * parallel)
-        return generate_routing(self.demand, n_tokens, len(layers), n_experts, layers[0].top_k, seed)
+        n_tokens = max(_DRAWN_TOKENS, _DRAWN_USES // top_k, _DRAWN_TURNS * parallel)
+        return generate_routing(self.demand, n_tokens, len(layers), n_experts, top_k, seed)
 
     def requests(self, n_requests: int, n_experts: int, seed: int) -> Requests:
         """The requests to whole models; those of a file are as many as it has."""

@@ -89,7 +89,14 @@ class Served:
 
 
 def read_service(
-    model: str, shaping: Shaping, hardware: str, prompt: int, new: int, routing: str | None, policy: str | None, seed: int
+    model: str,
+    shaping: Shaping,
+    hardware: str,
+    prompt: int,
+    new: int,
+    routing: str | None,
+    policy: str | None,
+    seed: int,
 ) -> Service:
     """The service that the command line asks for, as problems.
 

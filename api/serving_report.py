@@ -88,7 +88,5 @@ def served_row(served: Served) -> dict[str, Any]:
         "tokens_per_s": served.n_tokens / served.total_s,
         "page": PAGE,
         "cache": [dataclasses.asdict(held) for held in served.held],
-        "restoring": [
-            {**dataclasses.asdict(row), "faster": row.faster} for row in served.restoring
-        ],
+        "restoring": [{**dataclasses.asdict(row), "faster": row.faster} for row in served.restoring],
     }

@@ -91,7 +91,9 @@ def _service(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Sub
     from tierplan.serving_report import print_served, served_row
 
     if extras.prompt is None or extras.new is None:
-        raise InvalidInputError("--phase serve needs --prompt N and --new N: positions that are read, and tokens to write")
+        raise InvalidInputError(
+            "--phase serve needs --prompt N and --new N: positions that are read, and tokens to write"
+        )
     if shaping.context is not None:
         raise InvalidInputError("--context means nothing for --phase serve; write --prompt and --new")
     service = read_service(

@@ -11,7 +11,7 @@ import numpy as np
 
 from tierplan.sim.experts_options import ExpertOption
 
-_SECONDS = 5.0
+_SECONDS = 3.0
 _GAP = 1e-4
 _SLACK = 1e-6  # what the solver's tolerances may add to a bound
 _FEASIBLE = 2  # HiGHS: the solution is feasible
@@ -28,7 +28,7 @@ class Division:
 def divide(options: Sequence[Sequence[ExpertOption]], room: Sequence[int]) -> Division:
     """One option per layer whose times sum to the least, within `room` bytes per tier.
 
-    Within 0.01 % of the least, or the best found in five seconds.
+    Within 0.01 % of the least, or the best found in three seconds.
     Source: a multiple-choice knapsack, solved as an integer program by HiGHS.
     """
     import highspy

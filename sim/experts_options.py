@@ -11,8 +11,9 @@ from tierplan.ir.problem import Floats, Ints, Problem
 from tierplan.sim.aside import copied, leads, n_loads, streamed, time_s
 from tierplan.sim.replacement import Accesses, CacheRun, Policy, serve
 
-_ALL_SIZES = 16  # experts up to which every cache size is tried
+_ALL_SIZES = 16  # experts up to which every cache size is tried; beyond, these shares of them
 _SHARES = (0.0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
+_SHARES_BELOW = (0.0, 1 / 4, 1 / 2, 3 / 4, 7 / 8)  # of a cache below another
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +77,11 @@ def expert_options(
 def _ways(problem: Problem, n: int, expert: ExpertBytes, last: int) -> Iterator[tuple[tuple[int, ...], int]]:
     """Places in each tier, and the home; caches grow from tier to tier."""
     usable = problem.tiers.usable.tolist()
-    sizes = list(range(n)) if n <= _ALL_SIZES else sorted({math.ceil(n * share) for share in _SHARES})
-    fits = [[size for size in sizes if size * expert.room[k] <= usable[k]] for k in range(problem.n_tiers)]
+    fits: list[list[int]] = []
+    for k in range(problem.n_tiers):
+        shares = _SHARES_BELOW if any(fits) else _SHARES
+        sizes = list(range(n)) if n <= _ALL_SIZES else sorted({math.ceil(n * share) for share in shares})
+        fits.append([size for size in sizes if size * expert.room[k] <= usable[k]])
     for home in range(last + 1):
         for caches in itertools.product(*fits[:home]):
             held = [size for size in caches if size]

@@ -35,7 +35,7 @@ def grow(seconds: Callable[[int], float], first: int, last: int, *, error: float
     spans = [_span(at, first, last)]
 
     def sums() -> tuple[float, float]:
-        inner = sum((end - begin - 1) * (at[begin] + at[end]) / 2 for _, begin, end in spans)
+        inner = sum(max(0, end - begin - 1) * (at[begin] + at[end]) / 2 for _, begin, end in spans)
         return sum(at.values()) + inner, sum(-worst for worst, _, _ in spans)
 
     total, off = sums()

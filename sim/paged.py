@@ -26,7 +26,9 @@ class Growth:
 
     def __post_init__(self) -> None:
         if self.prompt < 1 or self.new < 2:
-            raise InvalidInputError(f"a prompt of {self.prompt} and {self.new} new tokens; need 1 or more, and 2 or more")
+            raise InvalidInputError(
+                f"a prompt of {self.prompt} and {self.new} new tokens; need 1 or more, and 2 or more"
+            )
 
     @property
     def contexts(self) -> Ints:
@@ -136,7 +138,9 @@ def paged(first: Problem, last: Problem, growth: Growth, n_groups: int) -> Paged
     for access, x in enumerate(last.access_tensor.tolist()):
         parts = range(int(begins[x]), int(begins[x] + n_parts[x]))
         if is_cache[x] and updates[access]:
-            parts = [part for part in parts if _grows(growth, int(bounds[group_of[part]]), int(bounds[group_of[part] + 1]))]
+            parts = [
+                part for part in parts if _grows(growth, int(bounds[group_of[part]]), int(bounds[group_of[part] + 1]))
+            ]
         source += [access] * len(parts)
         tensor += parts
     source_of, tensor_of = np.array(source, dtype=np.int64), np.array(tensor, dtype=np.int64)
@@ -161,7 +165,10 @@ def paged(first: Problem, last: Problem, growth: Growth, n_groups: int) -> Paged
     )
     per_row = np.where(mode == Mode.READ, problem.access_read / rows, problem.access_write).astype(np.float64)
     cached = np.flatnonzero(group_of >= 0).tolist()
-    parts = {problem.tensor_names[x]: _part(last.tensor_names[original[x]], int(size[x]), bounds, group_of[x]) for x in cached}
+    parts = {
+        problem.tensor_names[x]: _part(last.tensor_names[original[x]], int(size[x]), bounds, group_of[x])
+        for x in cached
+    }
     made = Paged(problem, growth, first, last, bounds, group_of, source_of, per_row, parts)
     return dataclasses.replace(made, problem=made.mean())
 

@@ -35,7 +35,9 @@ def experts(
     policy: Annotated[
         str, typer.Option(metavar="NAME", help="pinned, lru, lfu, planned, belady (a bound), or all.")
     ] = _ALL,
-    grouped: Annotated[bool, typer.Option("--grouped", help="Requests of a batch for one expert follow each other.")] = False,
+    grouped: Annotated[
+        bool, typer.Option("--grouped", help="Requests of a batch for one expert follow each other.")
+    ] = False,
     prefetch: Annotated[bool, typer.Option("--prefetch", help="The next expert is copied while one runs.")] = False,
     router_time: Annotated[str | None, typer.Option(metavar="TIME", help="Measured: the router, for a batch.")] = None,
     prompt_time: Annotated[str | None, typer.Option(metavar="TIME", help="Measured: an expert's prompt.")] = None,
@@ -88,7 +90,11 @@ def _print(
     out.print(f"[bold]{site.n_experts} experts of {site.expert.name} on {hardware}[/]")
     places = ", ".join(
         f"{tier.name} holds {min(tier.places(site.expert.weights), site.n_experts)}"
-        + ("" if tier is fast else f" ({show_bandwidth(tier.bandwidth)}, {show_seconds(tier.copy_s(site.expert.weights))} each)")
+        + (
+            ""
+            if tier is fast
+            else f" ({show_bandwidth(tier.bandwidth)}, {show_seconds(tier.copy_s(site.expert.weights))} each)"
+        )
         for tier in site.tiers
     )
     out.print(f"experts     {show_bytes(site.expert.weights)} each; {places}")
@@ -188,7 +194,9 @@ def _print_too_many(found: "TooMany", as_json: bool) -> None:
         return
     out = console()
     total = show_bytes(found.n_experts * found.expert)
-    out.print(f"[red]does not fit[/]: {found.n_experts} experts of {show_bytes(found.expert)} take {total}; {found.reason}")
+    out.print(
+        f"[red]does not fit[/]: {found.n_experts} experts of {show_bytes(found.expert)} take {total}; {found.reason}"
+    )
     table = Table()
     table.add_column("tier")
     table.add_column("usable", justify="right")

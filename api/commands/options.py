@@ -39,7 +39,9 @@ Seed = Annotated[int, typer.Option(metavar="N", help="Seed of planners that draw
 Prompt = Annotated[
     int | None, typer.Option("--prompt", metavar="N", help="With --phase serve: positions that are read at first.")
 ]
-New = Annotated[int | None, typer.Option("--new", metavar="N", help="With --phase serve: tokens that are then written.")]
+New = Annotated[
+    int | None, typer.Option("--new", metavar="N", help="With --phase serve: tokens that are then written.")
+]
 Routing = Annotated[
     str | None,
     typer.Option(
