@@ -91,7 +91,7 @@ def mixed(graph: Graph, problem: Problem, routing: str | None, policy: str | Non
 
 
 def plan_experts(experts: CachedExperts, hardware: str, planner: str, budget: Budget) -> Outcome:
-    """Plan where all else lies and how the experts do; the division over layers is then made anew, if that is faster."""
+    """Plan where all else lies and how the experts do; the division over layers is then made anew if that is faster."""
     problem = experts.problem
     if lacking := missing(problem):
         return Outcome(planner, Status.INFEASIBLE, None, None, 0.0, 0.0, lacking)
@@ -115,7 +115,7 @@ def missing(problem: Problem) -> dict[str, int]:
 
 
 def added_bound(problem: Problem) -> float:
-    """Seconds that no plan can beat, where alternatives only add to steps: those without them, in the room they leave."""
+    """Seconds that no plan can beat, where alternatives only add to steps: without them, in the room they leave."""
     least = [np.array([a.reserved for a in choice.alternatives]).min(axis=0) for choice in problem.choices]
     usable = np.maximum(problem.tiers.usable - np.sum(least, axis=0, dtype=np.int64), 0)
     return first_bound(

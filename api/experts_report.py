@@ -25,8 +25,8 @@ def print_experts(answer: ExpertsAnswer) -> None:
         f"every first use counts as a miss"
     )
     out.print(
-        f"            {fastest} has room for {total} of {len(experts.layers) * layer.n_experts}: {least} to {most} of a "
-        f"layer, {pins} pinned; policy {experts.policy.name.lower()}"
+        f"            {fastest} has room for {total} of {len(experts.layers) * layer.n_experts}: {least} to {most} of "
+        f"a layer, {pins} pinned; policy {experts.policy.name.lower()}"
     )
     out.print(_policies(answer, fastest))
     out.print(_sizes(answer, fastest))

@@ -117,7 +117,11 @@ def read_service(
     mean = dataclasses.replace(pages.problem, choices=_room(of_prompt, pages.problem, new - 1))
     experts = mixed(last, mean, routing, policy, seed)
     problem = mean if experts is None else experts.problem
-    again = cache(lambda context: lower(program("prefill", context), hardware))
+
+    @cache
+    def again(context: int) -> Problem:
+        return lower(program("prefill", context), hardware)
+
     return Service(model, batch, pages, problem, of_prompt, experts, again)
 
 

@@ -19,20 +19,20 @@ def print_served(served: Served) -> None:
     how = "every turn simulated" if exact else f"{decode.n_points} turns simulated"
     off = "exact" if exact else f"off by at most {decode.error_s / max(decode.total_s, 1e-300):.2%}"
     out.print(
-        f"serving     {_sequences(served)}: a prompt of {growth.prompt}, then {growth.new} tokens each; the plan above is "
-        "for the mean turn"
+        f"serving     {_sequences(served)}: a prompt of {growth.prompt}, then {growth.new} tokens each; the plan above "
+        "is for the mean turn"
     )
     out.print(
         f"first token {show_seconds(served.prefill_s)}: the prompt is read with its activations in "
         f"{served.activation_tier}"
     )
     out.print(
-        f"each later  {show_seconds(decode.first_s)} at {growth.prompt + 1} positions, {show_seconds(decode.last_s)} at "
-        f"{growth.last}, {show_seconds(served.token_s)} on average ({how}, {off})"
+        f"each later  {show_seconds(decode.first_s)} at {growth.prompt + 1} positions, {show_seconds(decode.last_s)} "
+        f"at {growth.last}, {show_seconds(served.token_s)} on average ({how}, {off})"
     )
     out.print(
-        f"total       {show_seconds(served.total_s)}, {served.n_tokens / served.total_s:.4g} tokens/s, of which the prompt "
-        f"takes {served.prefill_s / served.total_s:.1%}"
+        f"total       {show_seconds(served.total_s)}, {served.n_tokens / served.total_s:.4g} tokens/s, of which the "
+        f"prompt takes {served.prefill_s / served.total_s:.1%}"
     )
     out.print(_held(served))
     for row in served.restoring:

@@ -1,6 +1,7 @@
 """Tensors set aside: taken out of a problem, so that alternatives of a choice account for their bytes instead."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -53,7 +54,7 @@ def copied(problem: Problem, source: int, target: int) -> Ints:
     """
     loads = np.zeros(n_loads(problem), dtype=np.int64)
     path = _path(problem, source, target)
-    for start, end in zip(path[:-1], path[1:], strict=True):
+    for start, end in itertools.pairwise(path):
         loads[start] += 1
         loads[problem.n_tiers + end] += 1
         loads[2 * problem.n_tiers + problem.links.between(start, end)] += 1

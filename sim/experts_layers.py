@@ -10,8 +10,8 @@ from tierplan.ir.graph import Graph, Op, Tensor, TensorKind
 class ExpertLayer:
     """A layer with experts: the operations that read their weights, and the tensors that these are.
 
-    `op_bytes`: bytes of weights that each of the operations reads in a turn, as the graph counts them. `parts`: bytes of
-    each matrix of one expert.
+    `op_bytes`: bytes of weights that each of the operations reads in a turn, as the graph counts them. `parts`: bytes
+    of each matrix of one expert.
     """
 
     name: str
@@ -26,8 +26,8 @@ class ExpertLayer:
 def expert_layers(graph: Graph) -> tuple[ExpertLayer, ...]:
     """The layers of a mixture of experts, in order; none for other models.
 
-    Assumes: a `top_k` operation that says `experts` and `per_token` begins a layer. Its experts are what lies behind the
-    outputs of a `dispatch`, one each; or operations that read what was chosen, and weights stacked by expert.
+    Assumes: a `top_k` operation that says `experts` and `per_token` begins a layer. Its experts are what lies behind
+    the outputs of a `dispatch`, one each; or operations that read what was chosen, and weights stacked by expert.
     """
     known = {tensor.name: tensor for tensor in graph.tensors}
     starts = [i for i, op in enumerate(graph.ops) if op.kind == "top_k" and "per_token" in op.attributes]

@@ -108,7 +108,7 @@ def _option(
     problem: Problem, accesses: Accesses, expert: ExpertBytes, policy: Policy,
     caching: list[int], home: int, places: tuple[int, ...], runs: list[CacheRun],
 ) -> ExpertOption:  # fmt: skip
-    pins: set[int] = set().union(*(run.pins for run in runs))
+    pins = {item for run in runs for item in run.pins}
     held = list(places)
     held[home] -= len(pins)
     asked = [len(accesses.items), *(run.n_loads for run in runs)]

@@ -128,8 +128,8 @@ def paged(first: Problem, last: Problem, growth: Growth, n_groups: int) -> Paged
     is_cache = np.array([kind == "state" for kind in last.tensor_kind])
     n_parts = np.where(is_cache, len(bounds) - 1, 1)
     begins = np.cumsum(n_parts) - n_parts
-    group_of = np.concatenate([np.arange(n) if cache else [-1] for n, cache in zip(n_parts, is_cache, strict=True)])
     original = np.repeat(np.arange(last.n_tensors), n_parts)
+    group_of: Ints = np.where(is_cache[original], np.arange(len(original)) - begins[original], -1).astype(np.int64)
     share = np.where(group_of >= 0, np.diff(bounds)[np.maximum(group_of, 0)] / rows, 1.0)
     size = np.rint(np.maximum(first.size, last.size)[original] * share).astype(np.int64)
     updates = last.access_mode != Mode.READ
@@ -164,9 +164,9 @@ def paged(first: Problem, last: Problem, growth: Growth, n_groups: int) -> Paged
         keep=np.where((group_of >= 0) & ~written, Keep.NOTHING, last.keep[original]),
     )
     per_row = np.where(mode == Mode.READ, problem.access_read / rows, problem.access_write).astype(np.float64)
-    cached = np.flatnonzero(group_of >= 0).tolist()
+    cached: list[int] = np.flatnonzero(group_of >= 0).tolist()
     parts = {
-        problem.tensor_names[x]: _part(last.tensor_names[original[x]], int(size[x]), bounds, group_of[x])
+        problem.tensor_names[x]: _part(last.tensor_names[original[x]], int(size[x]), bounds, int(group_of[x]))
         for x in cached
     }
     made = Paged(problem, growth, first, last, bounds, group_of, source_of, per_row, parts)

@@ -1,5 +1,6 @@
 """A key-value cache that is not in fast memory: is it faster to fetch it, or to read the text again?"""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class BreakEven:
 class Restoring:
     """Bringing the caches of all sequences from one tier to the fastest, beside reading the prompt again.
 
-    `breaks`: where the faster of the two changes, over contexts from `least` to `most`; `below` is faster from the least.
+    `breaks`: where the faster of the two changes, over contexts from `least` to `most`; `below` is faster at first.
     """
 
     tier: str
@@ -47,7 +48,7 @@ def fetch_s(problem: Problem, tier: int, n_bytes: float) -> float:
     way = copied(problem, tier, target)
     links = np.flatnonzero(way[2 * problem.n_tiers :])
     latency = float(problem.tiers.latency_s[tier] + problem.links.latency_s[links].sum())
-    return latency + time_s(problem, way * n_bytes)
+    return latency + time_s(problem, np.multiply(way, n_bytes, dtype=np.float64))
 
 
 def restoring(
@@ -70,7 +71,7 @@ def restoring(
             return _faster(fetch_s(problem, tier, cache_bytes(context)), recompute_s(context))
 
         breaks: list[BreakEven] = []
-        for low, high in zip(lengths[:-1], lengths[1:], strict=True):
+        for low, high in itertools.pairwise(lengths):
             if winner(low) != winner(high):
                 breaks.append(BreakEven(_bisect(winner, low, high), winner(high)))
         fetch, again = fetch_s(problem, tier, cache_bytes(prompt)), recompute_s(prompt)

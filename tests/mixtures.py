@@ -10,7 +10,8 @@ from tierplan.ir.machine import Link, Machine, Tier, Unit
 
 N_LAYERS, N_EXPERTS, TOP_K = 3, 4, 2
 CONFIG: dict[str, Any] = {
-    "model_type": "mixtral", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": N_LAYERS,
+    "model_type": "mixtral", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64,
+    "num_hidden_layers": N_LAYERS,
     "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": N_EXPERTS, "num_experts_per_tok": TOP_K,
     "max_position_embeddings": 4096, "torch_dtype": "bfloat16",
 }  # fmt: skip

@@ -51,7 +51,8 @@ def test_experts_in_stacks_are_found_and_what_is_shared_is_not() -> None:
     weight = TensorKind.WEIGHT
     tensors = (
         Tensor("x", (1, 8), "float32", TensorKind.INPUT), Tensor("logits", (1, 4), "float32", TensorKind.ACTIVATION),
-        Tensor("weights", (1, 2), "float32", TensorKind.ACTIVATION), Tensor("chosen", (1, 2), "int32", TensorKind.ACTIVATION),
+        Tensor("weights", (1, 2), "float32", TensorKind.ACTIVATION),
+        Tensor("chosen", (1, 2), "int32", TensorKind.ACTIVATION),
         Tensor("up", (4, 8, 16), "float32", weight), Tensor("down", (4, 16, 8), "float32", weight),
         Tensor("shared", (8, 8), "float32", weight), Tensor("h", (2, 16), "float32", TensorKind.ACTIVATION),
         Tensor("y", (2, 8), "float32", TensorKind.ACTIVATION), Tensor("z", (1, 8), "float32", TensorKind.OUTPUT),
@@ -61,7 +62,8 @@ def test_experts_in_stacks_are_found_and_what_is_shared_is_not() -> None:
         Op("moe.top_k", "top_k", (Access("logits", 16),), (Access("weights", 8), Access("chosen", 8)),
            attributes={"experts": 4, "per_token": 2}),
         Op("moe.up", "expert_matmul", (Access("x", 32), Access("up", 1024), Access("chosen", 8)), (Access("h", 128),)),
-        Op("moe.down", "expert_matmul", (Access("h", 128), Access("down", 1000), Access("chosen", 8)), (Access("y", 64),)),
+        Op("moe.down", "expert_matmul", (Access("h", 128), Access("down", 1000), Access("chosen", 8)),
+           (Access("y", 64),)),
         Op("sum", "weighted_sum", (Access("y", 64), Access("weights", 8), Access("shared", 256)), (Access("z", 32),)),
     )  # fmt: skip
     (layer,) = expert_layers(Graph("stacked", tensors, ops))
@@ -152,7 +154,8 @@ def _option(time: float, reserved: tuple[int, int]) -> ExpertOption:
 
 
 layers_of_options = st.lists(
-    st.lists(st.builds(_option, st.floats(0.1, 9), st.tuples(st.integers(0, 4), st.integers(0, 4))), min_size=1, max_size=4),
+    st.lists(st.builds(_option, st.floats(0.1, 9), st.tuples(st.integers(0, 4), st.integers(0, 4))),
+             min_size=1, max_size=4),
     min_size=1, max_size=4,
 )  # fmt: skip
 

@@ -25,7 +25,8 @@ def experts(
         str,
         typer.Option(
             metavar="DEMAND",
-            help="Which experts are asked for: 'uniform', 'zipf:0.8', 'zipf:0.8,stay:0.3', or a trace .npz with 'requests'.",
+            help="Which experts are asked for: 'uniform', 'zipf:0.8', 'zipf:0.8,stay:0.3', or a trace .npz with "
+            "'requests'.",
         ),
     ] = "uniform",
     n_requests: Annotated[int, typer.Option(metavar="N", help="Requests to draw.")] = 4000,
@@ -101,7 +102,8 @@ def _print(
     router = f"the router {site.router.name} and " if site.router else ""
     out.print(f"            {show_bytes(site.reserved)} of {fast.name} go to {router}a run's cache and activations")
     out.print(
-        f"times       router {show_seconds(times.router_s)} a batch of {lengths.batch}; a run {show_seconds(times.prompt_s)} "
+        f"times       router {show_seconds(times.router_s)} a batch of {lengths.batch}; a run "
+        f"{show_seconds(times.prompt_s)} "
         f"for {lengths.prompt} positions and {show_seconds(times.token_s)} for each of {lengths.new} tokens"
     )
     out.print(f"requests    {len(chosen.run.latency_s)}, {requests}")
