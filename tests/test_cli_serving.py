@@ -156,7 +156,14 @@ def test_a_cache_that_outgrows_the_fast_tier_is_cut_into_pages(run: Run) -> None
 def test_serving_with_routing_tells_both(run: Run) -> None:
     told = run(*SERVE, "--prompt", "64", "--new", "8", "--routing", "zipf:1", "--batch", "2")
     assert (told.code, told.err) == (0, "")
-    for words in ("first token", "each later", "total", "the key-value cache", "a cache in far", "policies in the same"):
+    for words in (
+        "first token",
+        "each later",
+        "total",
+        "the key-value cache",
+        "a cache in far",
+        "policies in the same",
+    ):
         assert words in told.out
 
 
