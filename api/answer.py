@@ -12,6 +12,8 @@ from tierplan.ir.problem import Ints, Problem
 from tierplan.ir.timeline import COMPUTE, Timeline
 
 COMPUTE_NAME = "compute"
+BY_CHOICES = "choices"
+"""What the alternatives that a plan takes reserve, beside the kinds of tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """Bytes in a tier at the step at which most lie there, by kind of tensor."""
+    """Bytes in a tier at the step at which most lie there, by kind of tensor, and what choices reserve."""
 
     name: str
     capacity_bytes: int
@@ -76,6 +78,7 @@ def occupancy(problem: Problem, plan: Plan) -> list[Occupancy]:
     for k, name in enumerate(problem.tiers.names):
         fullest = int(loads[k].sum(axis=0).argmax())
         by_kind = {kind: int(loads[k, i, fullest]) for i, kind in enumerate(kinds)}
+        by_kind[BY_CHOICES] = sum(problem.choices[t.choice].alternatives[t.alternative].reserved[k] for t in plan.taken)
         peak = sum(by_kind.values())
         rows.append(Occupancy(name, int(problem.tiers.capacity[k]), peak, {k: b for k, b in by_kind.items() if b}))
     return rows

@@ -10,6 +10,7 @@ from tierplan import __version__
 from tierplan.commands.allocate import allocate
 from tierplan.commands.cascade import cascade
 from tierplan.commands.compare import compare
+from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, compare, simulate, verify, allocate, cascade, reproduce, models, hardware):
+for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware):
     app.command()(_command)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from tierplan.answer import COMPUTE_NAME, Occupancy, limits, occupancy, tokens_per_s, traffic
+from tierplan.answer import BY_CHOICES, COMPUTE_NAME, Occupancy, limits, occupancy, tokens_per_s, traffic
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Problem
@@ -13,8 +13,14 @@ from tierplan.ir.units import show_bytes, show_joules, show_seconds
 from tierplan.terminal import console
 
 _MOST_LIMITS = 5
-_KIND_ORDER = ("weight", "state", "activation", "input", "output", "constant")
-_KIND_TITLES = {"weight": "weights", "state": "KV / state", "activation": "activations", "input": "inputs"}
+_KIND_ORDER = ("weight", "state", "activation", "input", "output", "constant", BY_CHOICES)
+_KIND_TITLES = {
+    "weight": "weights",
+    "state": "KV / state",
+    "activation": "activations",
+    "input": "inputs",
+    BY_CHOICES: "by choices",
+}
 
 
 def print_answer(title: str, problem: Problem, outcome: Outcome, timeline: Timeline | None) -> None:

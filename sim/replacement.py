@@ -1,7 +1,7 @@
 """What a cache of equal places loads when steps ask for sets of items: pinned, LRU, LFU, Belady and planned."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -19,7 +19,7 @@ class Policy(Enum):
     LRU = "the one whose last use is longest ago"
     LFU = "the one used in the fewest steps so far; of those, the one whose last use is longest ago"
     BELADY = "the one whose next use is farthest ahead: loads the fewest items possible, and must know the future"
-    PLANNED = "some of the most used items stay for good, as many as serve this trace best, and LRU serves the rest"
+    PLANNED = "some of the most used items stay for good, and LRU or LFU serves the rest: what serves this trace best"
 
     @classmethod
     def of(cls, name: str) -> "Policy":
@@ -136,9 +136,9 @@ def serve(accesses: Accesses, capacity: int, policy: Policy, pins: Sequence[int]
 
     The items of a step lie in the cache together while it runs, so what else may stay is what they leave room for.
     A step that needs more items than there are places streams the surplus. `pins` are the items that stay for good
-    once loaded; without them, `PINNED` takes as many of the most used as leave room for any step, and
-    `PLANNED` tries several numbers, none among them, and keeps what loads least: it never loses to LRU on
-    the trace that it is planned for.
+    once loaded (of `PLANNED`, LRU then serves the rest); without them, `PINNED` takes as many of the most used as
+    leave room for any step, and `PLANNED` tries several numbers, none among them, beside LRU and beside LFU, and
+    keeps what loads least: it never loses to either on the trace that it is planned for.
 
     Assumes: loads of all items cost the same, so that `BELADY` is optimal.
     Raises: InvalidInputError: a negative capacity, or pins that leave no room for the largest step.
@@ -207,12 +207,13 @@ def _most_pins(accesses: Accesses, capacity: int) -> int:
 
 
 def _planned(accesses: Accesses, capacity: int) -> CacheRun:
-    """The best of plain LRU and of LRU beside eighths of the most pins possible."""
+    """The best of LRU and LFU, alone and beside eighths of the most pins possible."""
     most = _most_pins(accesses, capacity)
     ranking = accesses.ranking
     counts = sorted({most * eighth // 8 for eighth in range(9)})
-    runs = [_run(accesses, capacity, Policy.PLANNED, tuple(int(i) for i in ranking[:n])) for n in counts]
-    return min(runs, key=lambda run: run.n_loads)
+    pins = [tuple(int(i) for i in ranking[:n]) for n in counts]
+    runs = [_run(accesses, capacity, rest, stay) for rest in (Policy.LRU, Policy.LFU) for stay in pins]
+    return replace(min(runs, key=lambda run: run.n_loads), policy=Policy.PLANNED)
 
 
 def _run(accesses: Accesses, capacity: int, policy: Policy, pins: tuple[int, ...]) -> CacheRun:

@@ -48,11 +48,11 @@ def test_no_cache_loads_less_than_belady(steps: list[set[int]], capacity: int) -
 
 @given(step_sets, capacities)
 @settings(max_examples=300, deadline=None)
-def test_planned_lies_between_lru_and_belady(steps: list[set[int]], capacity: int) -> None:
+def test_planned_lies_between_belady_and_every_other(steps: list[set[int]], capacity: int) -> None:
     accesses = Accesses.of(steps, N_ITEMS)
     loads = {policy: serve(accesses, capacity, policy).n_loads for policy in Policy}
-    assert loads[Policy.BELADY] <= loads[Policy.PLANNED] <= loads[Policy.LRU]
-    assert loads[Policy.BELADY] <= min(loads[Policy.LFU], loads[Policy.PINNED])
+    assert loads[Policy.BELADY] <= loads[Policy.PLANNED]
+    assert loads[Policy.PLANNED] <= min(loads[Policy.LRU], loads[Policy.LFU], loads[Policy.PINNED])
 
 
 @pytest.mark.parametrize("skew", [0.0, 0.6, 1.2])
@@ -62,8 +62,8 @@ def test_order_of_policies_on_long_traces(skew: float, stay: float) -> None:
     routing = generate_routing(Demand(skew, stay), 300, 1, 60, 6, seed=4).accesses(0, parallel=2)
     for accesses in (requests, routing):
         loads = {policy: serve(accesses, 20, policy).n_loads for policy in Policy}
-        assert loads[Policy.BELADY] <= loads[Policy.PLANNED] <= loads[Policy.LRU]
-        assert loads[Policy.BELADY] <= min(loads[Policy.LFU], loads[Policy.PINNED])
+        assert loads[Policy.BELADY] <= loads[Policy.PLANNED]
+        assert loads[Policy.PLANNED] <= min(loads[Policy.LRU], loads[Policy.LFU], loads[Policy.PINNED])
         assert loads[Policy.BELADY] < loads[Policy.LRU]
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tierplan.commands.flash_options import Bundling, Chunk, Dram, Sparsity, Threads, Window, wishes_of
 from tierplan.commands.fusion_options import Fusion, Launch, MostOps, Scratch, read_fusing
 from tierplan.commands.options import (
     AsJson,
@@ -36,6 +37,12 @@ def compare(
     budget: Seconds = "10s",
     gap: Gap = None,
     seed: Seed = 0,
+    dram: Dram = None,
+    sparsity: Sparsity = None,
+    window: Window = None,
+    bundling: Bundling = None,
+    chunk: Chunk = None,
+    io_threads: Threads = None,
     fusion: Fusion = None,
     scratch: Scratch = None,
     launch: Launch = None,
@@ -43,14 +50,13 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Plan MODEL with several planners, each with the whole budget, and compare predicted times and bounds."""
-    from tierplan.fusing import fuse_and_plan
     from tierplan.ir.errors import InvalidInputError
     from tierplan.ir.outcome import Outcome
     from tierplan.ir.units import read_seconds, read_share
-    from tierplan.pipeline import lower, plan
     from tierplan.planner.contract import Budget
     from tierplan.planner.registry import find_planner, planner_names
-    from tierplan.programs import Shaping, read_program
+    from tierplan.programs import Shaping
+    from tierplan.subject import Extras, read_subject
     from tierplan.terminal import console, print_json, progress
 
     names = [name.strip() for name in planners.split(",") if name.strip()]
@@ -60,19 +66,18 @@ def compare(
         find_planner(name)
     fusing = read_fusing(fusion, scratch, launch, region_ops)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
+    wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
     with progress(f"reading {model}"):
-        graph = read_program(model, Shaping(phase, batch, context, dtype, shapes, cyclic))
-        problem = lower(graph, hardware)
+        subject = read_subject(model, shaping, hardware, Extras(seed=seed, wishes=wishes, fusing=fusing))
     outcomes: list[Outcome] = []
     kept: list[str] = []
     for name in names:
         with progress(f"planning {model} with {name}"):
-            if fusing is None:
-                outcomes.append(plan(problem, hardware, planner=name, budget=limit))
-            else:
-                fused = fuse_and_plan(graph, hardware, fusing, planner=name, budget=limit)
-                outcomes.append(fused.kept.outcome)
-                kept.append(fused.kept.name)
+            found = subject.search(name, limit)
+            outcomes.append(found.outcome)
+            if found.fusion is not None:
+                kept.append(found.fusion.kept)
     if as_json:
         rows = [
             {
@@ -86,12 +91,15 @@ def compare(
             }
             for n, o in enumerate(outcomes)
         ]
-        print_json({"model": model, "hardware": hardware, "planners": rows})
+        print_json({"model": model, "hardware": subject.machine, "planners": rows})
     else:
         from tierplan.report import comparison_table
 
         out = console()
-        out.print(f"[bold]{graph.name} on {hardware}[/]: {problem.n_steps} steps, {problem.n_tensors} tensors")
+        problem = subject.problem
+        out.print(
+            f"[bold]{subject.title} on {subject.machine}[/]: {problem.n_steps} steps, {problem.n_tensors} tensors"
+        )
         out.print(comparison_table(outcomes))
         if kept:
             pairs = ", ".join(f"{o.planner} {name}" for o, name in zip(outcomes, kept, strict=True))

@@ -12,7 +12,7 @@ Hardware = Annotated[
     str, typer.Option("--hardware", "-H", metavar="HW", help="A built-in machine or a hardware YAML file.")
 ]
 Phase = Annotated[
-    str | None, typer.Option(metavar="PHASE", help="Language models: prefill, decode or train. Default: decode.")
+    str | None, typer.Option(metavar="PHASE", help="Language models: prefill, decode, train or serve. Default: decode.")
 ]
 Batch = Annotated[int | None, typer.Option(metavar="N", help="Language models: sequences at once. Default: 1.")]
 Context = Annotated[
@@ -36,5 +36,27 @@ Gap = Annotated[
 ]
 Planner = Annotated[str, typer.Option(metavar="NAME", help="Which planner to use.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of planners that draw at random.")]
+Prompt = Annotated[
+    int | None, typer.Option("--prompt", metavar="N", help="With --phase serve: positions that are read at first.")
+]
+New = Annotated[
+    int | None, typer.Option("--new", metavar="N", help="With --phase serve: tokens that are then written.")
+]
+Routing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEMAND",
+        help="Mixtures of experts: how tokens are routed: 'uniform', 'zipf:0.8', 'zipf:0.8,stay:0.3' (a token repeats "
+        "the routing of the one before with that chance), or a trace .npz with 'routing' [tokens, layers, top-k]. Room "
+        "for each layer's experts is then a choice of the plan.",
+    ),
+]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="With --routing: which expert gives way: pinned, lru, lfu, planned (default) or belady (a bound).",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, in base units.")]
 PlanPath = Annotated[str, typer.Argument(metavar="PLAN", help="A plan file, as 'tierplan plan -o' writes it.")]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tierplan.commands.flash_options import Bundling, Chunk, Dram, Sparsity, Threads, Window, wishes_of
 from tierplan.commands.fusion_options import Fusion, Launch, MostOps, Scratch, read_fusing
 from tierplan.commands.options import (
     AsJson,
@@ -15,17 +16,19 @@ from tierplan.commands.options import (
     Gap,
     Hardware,
     Model,
+    New,
     Phase,
     Planner,
+    Policy,
+    Prompt,
+    Routing,
     Seconds,
     Seed,
     Shapes,
 )
 
 if TYPE_CHECKING:
-    from tierplan.ir.fusion_record import FusionRecord
-    from tierplan.ir.outcome import Outcome
-    from tierplan.ir.problem import Problem
+    from tierplan.subject import Searched
 
 
 def plan(
@@ -41,6 +44,16 @@ def plan(
     budget: Seconds = "10s",
     gap: Gap = None,
     seed: Seed = 0,
+    prompt: Prompt = None,
+    new: New = None,
+    routing: Routing = None,
+    policy: Policy = None,
+    dram: Dram = None,
+    sparsity: Sparsity = None,
+    window: Window = None,
+    bundling: Bundling = None,
+    chunk: Chunk = None,
+    io_threads: Threads = None,
     fusion: Fusion = None,
     scratch: Scratch = None,
     launch: Launch = None,
@@ -52,57 +65,47 @@ def plan(
 ) -> None:
     """Plan where every tensor of MODEL lies on a machine, and predict how fast it runs."""
     from tierplan.answer import answer_row
-    from tierplan.fusing import fuse_and_plan
-    from tierplan.fusion_answer import fusion_answer, print_fusion
     from tierplan.ir.units import read_seconds, read_share
-    from tierplan.pipeline import lower
-    from tierplan.pipeline import plan as make_plan
     from tierplan.planner.contract import Budget
     from tierplan.planner.registry import find_planner
-    from tierplan.programs import Shaping, describe, read_program
+    from tierplan.programs import Shaping
     from tierplan.sim.timeline import simulate
+    from tierplan.subject import Extras, read_subject
     from tierplan.terminal import check_folder, print_json, progress
 
     find_planner(planner)
     if output is not None:
         check_folder(output)
-    fusing = read_fusing(fusion, scratch, launch, region_ops)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
+    wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
+    fusing = read_fusing(fusion, scratch, launch, region_ops)
     with progress(f"planning {model}"):
-        graph = read_program(model, shaping)
-        if fusing is None:
-            fused = None
-            problem = lower(graph, hardware)
-            outcome = make_plan(problem, hardware, planner=planner, budget=limit)
-        else:
-            fused = fuse_and_plan(graph, hardware, fusing, planner=planner, budget=limit)
-            problem, outcome = fused.kept.problem, fused.kept.outcome
+        subject = read_subject(model, shaping, hardware, Extras(routing, policy, prompt, new, seed, wishes, fusing))
+        found = subject.search(planner, limit)
+        problem, outcome = found.problem, found.outcome
         timeline = simulate(problem, outcome.plan) if outcome.plan is not None else None
     if output is not None and outcome.plan is not None:
-        _write(output, describe(graph, shaping, model), hardware, problem, outcome, fused.record if fused else None)
+        _write(output, subject.description, subject.machine, found)
     if as_json:
-        answer = answer_row(model, hardware, problem, outcome, timeline)
-        print_json({**answer, "fusion": fusion_answer(fused)} if fused else answer)
+        print_json(answer_row(model, subject.machine, problem, outcome, timeline) | found.told.rows)
     else:
         from tierplan.report import print_answer
 
-        print_answer(f"{graph.name} on {hardware}", problem, outcome, timeline)
-        if fused:
-            print_fusion(fused)
+        print_answer(f"{subject.title} on {subject.machine}", problem, outcome, timeline)
+        found.told.show()
         if output is not None and outcome.plan is not None:
             typer.echo(f"plan written to {output}")
     if outcome.plan is None:
         raise typer.Exit(1)
 
 
-def _write(
-    path: Path, model: str, hardware: str, problem: "Problem", outcome: "Outcome", fusion: "FusionRecord | None"
-) -> None:
+def _write(path: Path, model: str, hardware: str, found: "Searched") -> None:
     from tierplan import __version__
     from tierplan.ir.plan_file import PlanFile, print_plan
     from tierplan.terminal import write_whole
 
+    outcome = found.outcome
     assert outcome.plan is not None
     assert outcome.cost_s is not None
     file = PlanFile(
@@ -113,8 +116,8 @@ def _write(
         status=outcome.status,
         cost_s=outcome.cost_s,
         bound_s=outcome.bound_s,
-        problem=problem,
+        problem=found.problem,
         plan=outcome.plan,
-        fusion=fusion,
+        fusion=found.fusion,
     )
     write_whole(path, print_plan(file))

@@ -1,0 +1,212 @@
+"""What `tierplan plan` is asked to plan: a program as it is, fused, or partly in flash; with experts; or a service."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tierplan.flash_plan import FlashPlan, Wishes, flash_plan, flash_row
+from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.fusion_record import FusionRecord
+from tierplan.ir.graph import Graph
+from tierplan.ir.outcome import Outcome
+from tierplan.ir.problem import Problem
+from tierplan.ir.units import show_bytes
+from tierplan.pipeline import lower
+from tierplan.pipeline import plan as make_plan
+from tierplan.planner.contract import Budget
+from tierplan.programs import Shaping, describe, read_program
+
+if TYPE_CHECKING:
+    from tierplan.fusing import Fused, Fusing
+
+SERVE = "serve"
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What the command line says beside the size of the program.
+
+    Routing of experts, a service's lengths, memory and sparsity of a model in flash (`wishes`), and fusing.
+    """
+
+    routing: str | None = None
+    policy: str | None = None
+    prompt: int | None = None
+    new: int | None = None
+    seed: int = 0
+    wishes: Wishes = field(default_factory=Wishes)
+    fusing: "Fusing | None" = None
+
+    def written(self) -> str:
+        """The options as they were given."""
+        given = {"--prompt": self.prompt, "--new": self.new, "--routing": self.routing, "--policy": self.policy}
+        return "".join(f" {option} {value}" for option, value in given.items() if value is not None)
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises: InvalidInputError: two options that each change what is planned in a way of their own.
+        """
+        given = {
+            "--routing": self.routing, "--sparsity": self.wishes.sparsity, "--fusion": self.fusing,
+        }  # fmt: skip
+        several = [option for option, value in given.items() if value is not None]
+        if len(several) > 1:
+            raise InvalidInputError(f"{' and '.join(several)} do not go together yet; leave one out")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What there is to tell beside the plan: fields for `--json`, and a way to print them."""
+
+    rows: dict[str, Any]
+    show: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The outcome of planning, for the problem that was planned; `fusion`: what was fused for it."""
+
+    problem: Problem
+    outcome: Outcome
+    fusion: FusionRecord | None = None
+    told: Told = field(default_factory=lambda: Told({}, lambda: None))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is planned, on which machine, its size and description, and how to plan it with a planner and a budget."""
+
+    title: str
+    machine: str
+    description: str
+    problem: Problem
+    search: Callable[[str, Budget], Searched]
+
+
+def read_subject(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Subject:
+    """The subject that the command line names.
+
+    Raises: InvalidInputError: options that do not go together, or anything that cannot be read.
+    """
+    extras.check()
+    if shaping.phase == SERVE:
+        return _service(model, shaping, hardware, extras)
+    _refuse_lengths(extras)
+    graph = read_program(model, shaping)
+    description = describe(graph, shaping, model) + extras.written()
+    if extras.fusing is not None:
+        if extras.wishes.dram is not None:
+            raise InvalidInputError("--fusion and --dram do not go together yet; leave one out")
+        return _fused(graph, description, hardware, extras.fusing)
+    if extras.wishes.sparsity is not None or extras.wishes.dram is not None:
+        if extras.routing is not None:
+            raise InvalidInputError("--routing and --dram do not go together yet; leave one out")
+        found = flash_plan(graph, model, shaping, hardware, extras.wishes)
+        return _in_flash(graph, description + extras.wishes.written(), hardware, found, extras.wishes)
+    return _program(graph, description, hardware, extras)
+
+
+def _program(graph: Graph, description: str, hardware: str, extras: Extras) -> Subject:
+    """A program as it is, or one with experts under a routing."""
+    from tierplan.experts_answer import mixed
+
+    problem = lower(graph, hardware)
+    experts = mixed(graph, problem, extras.routing, extras.policy, extras.seed)
+    if experts is None:
+
+        def search(planner: str, budget: Budget) -> Searched:
+            return Searched(problem, make_plan(problem, hardware, planner=planner, budget=budget))
+
+        return Subject(graph.name, hardware, description, problem, search)
+    from tierplan.experts_answer import answer_experts, experts_row, plan_experts
+    from tierplan.experts_report import print_experts, print_least
+
+    def with_experts(planner: str, budget: Budget) -> Searched:
+        outcome = plan_experts(experts, hardware, planner, budget)
+        if outcome.plan is None:
+            return Searched(experts.problem, outcome, told=Told({}, lambda: print_least(experts.problem)))
+        answer = answer_experts(experts, str(extras.routing), outcome.plan)
+        told = Told({"experts": experts_row(answer)}, lambda: print_experts(answer))
+        return Searched(experts.problem, outcome, told=told)
+
+    return Subject(graph.name, hardware, description, experts.problem, with_experts)
+
+
+def _fused(graph: Graph, description: str, hardware: str, fusing: "Fusing") -> Subject:
+    """A program whose operations are fused into kernels."""
+    from tierplan.fusing import fuse_and_plan
+    from tierplan.fusion_answer import fusion_answer, print_fusion
+
+    def told(found: "Fused") -> Told:
+        return Told({"fusion": fusion_answer(found)}, lambda: print_fusion(found))
+
+    def search(planner: str, budget: Budget) -> Searched:
+        found = fuse_and_plan(graph, hardware, fusing, planner=planner, budget=budget)
+        return Searched(found.kept.problem, found.kept.outcome, found.record, told(found))
+
+    return Subject(graph.name, hardware, description, lower(graph, hardware), search)
+
+
+def _in_flash(graph: Graph, description: str, hardware: str, found: FlashPlan, wishes: Wishes) -> Subject:
+    """A program within a limit of memory, whose neurons may be loaded from flash."""
+    from tierplan.flash_report import print_flash
+
+    machine = hardware if wishes.dram is None else f"{hardware} with --dram {show_bytes(wishes.dram)}"
+
+    def search(planner: str, budget: Budget) -> Searched:
+        outcome = make_plan(found.problem, found.machine, planner=planner, budget=budget)
+        if found.choice is None:
+            return Searched(found.problem, outcome)
+        told = Told({"flash": flash_row(found, outcome)}, lambda: print_flash(found, outcome))
+        return Searched(found.problem, outcome, told=told)
+
+    return Subject(graph.name, machine, description, found.problem, search)
+
+
+def _service(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Subject:
+    from tierplan.experts_answer import answer_experts, experts_row
+    from tierplan.experts_report import print_experts, print_least
+    from tierplan.serving import answer_service, read_service, serve
+    from tierplan.serving_report import print_served, served_row
+
+    if extras.prompt is None or extras.new is None:
+        raise InvalidInputError(
+            "--phase serve needs --prompt N and --new N: positions that are read, and tokens to write"
+        )
+    if extras.fusing is not None or extras.wishes != Wishes():
+        raise InvalidInputError("--fusion, --dram and --sparsity do not go with --phase serve yet; leave them out")
+    if shaping.context is not None:
+        raise InvalidInputError("--context means nothing for --phase serve; write --prompt and --new")
+    service = read_service(
+        model, shaping, hardware, extras.prompt, extras.new, extras.routing, extras.policy, extras.seed
+    )
+
+    def tell(outcome: Outcome) -> Told:
+        if outcome.plan is None:
+            return Told({}, lambda: print_least(service.problem))
+        served = answer_service(service, outcome)
+        if service.experts is None:
+            return Told({"serve": served_row(served)}, lambda: print_served(served))
+        answer = answer_experts(service.experts, str(extras.routing), outcome.plan)
+
+        def show() -> None:
+            print_served(served)
+            print_experts(answer)
+
+        return Told({"serve": served_row(served), "experts": experts_row(answer)}, show)
+
+    def search(planner: str, budget: Budget) -> Searched:
+        outcome = serve(service, hardware, planner, budget)
+        return Searched(service.problem, outcome, told=tell(outcome))
+
+    description = f"{model} --phase serve" + (f" --batch {shaping.batch}" if shaping.batch else "")
+    description += (f" --dtype {shaping.dtype}" if shaping.dtype else "") + extras.written()
+    title = f"{service.pages.last.name.rsplit(' ', 1)[0]} serve"
+    return Subject(title, hardware, description, service.problem, search)
+
+
+def _refuse_lengths(extras: Extras) -> None:
+    given = [option for option, n in (("--prompt", extras.prompt), ("--new", extras.new)) if n is not None]
+    if given:
+        raise InvalidInputError(f"{', '.join(given)} means nothing without --phase serve")
