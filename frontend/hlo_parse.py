@@ -21,7 +21,9 @@ _MARK = re.compile(r'[(){}"]')
 _STRING_END = re.compile(r'(?:[^"\\]|\\.)*"')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
-_CALLED = re.compile(r"\b(calls|to_apply|body|condition|true_computation|false_computation|select|scatter)=%?([\w.\-]+)")
+_CALLED = re.compile(
+    r"\b(calls|to_apply|body|condition|true_computation|false_computation|select|scatter)=%?([\w.\-]+)"
+)
 _CALLED_MANY = re.compile(r"\b(branch_computations|called_computations|calls)=\{([^{}]*)\}")
 _WORD = re.compile(r"[\w.\-]+")
 _ALIAS = re.compile(r"\{([\d,\s]*)\}\s*:\s*\(\s*(\d+)\s*,\s*\{([\d,\s]*)\}")
@@ -144,7 +146,9 @@ class _Reader:
                 if draft.root is not None:
                     raise InvalidInputError(f"computation '{draft.name}' has a second ROOT")
                 draft.root = instruction
-        raise InvalidInputError(f"computation '{draft.name}' of line {draft.line} has no end; the file may be truncated")
+        raise InvalidInputError(
+            f"computation '{draft.name}' of line {draft.line} has no end; the file may be truncated"
+        )
 
     def _instruction(self, line: str, head: re.Match[str]) -> Instruction:
         number = self._next
@@ -171,7 +175,9 @@ class _Reader:
     def _tuple_head(self, line: str, head: re.Match[str]) -> tuple[HloShape, str, int]:
         start = head.end()
         if not line.startswith("(", start):
-            raise InvalidInputError(f"'{head.group(2)}': expected SHAPE OPCODE(...), found '{line[start : start + 60]}'")
+            raise InvalidInputError(
+                f"'{head.group(2)}': expected SHAPE OPCODE(...), found '{line[start : start + 60]}'"
+            )
         line, stop = self._closed(line, start + 1, join=False)
         text = line[start : stop + 1]
         shape = self._shapes.get(text)
