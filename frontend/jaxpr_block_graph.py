@@ -48,13 +48,15 @@ def results_in_memory(named: Mapping[str, Source], replaced: Mapping[str, Value]
     return results
 
 
-def graph_of_block(name: str, block: Block, arguments: Sequence[Argument], *, fused: bool, cyclic: bool) -> Graph:
-    """The graph of a block whose arguments, in order, are `arguments`.
+def graph_of_block(
+    name: str, block: Block, arguments: Sequence[Argument], *, fused: bool, cyclic: bool, pruned: bool = True
+) -> Graph:
+    """The graph of a block whose arguments, in order, are `arguments`; `pruned` of what no result needs.
 
     Raises: InvalidInputError: the program computes nothing.
     """
     kept = set(block.results.values())
-    nodes = live(block.nodes, kept | block.controls)
+    nodes = live(block.nodes, kept | block.controls) if pruned else block.nodes
     if fused:
         nodes = fuse(nodes, kept)
     shared = Shared()
