@@ -3,7 +3,6 @@
 A result's memory, and that of an argument which a result replaces, is free for temporaries while it holds nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tierplan.frontend.hlo_inplace import may_share
@@ -36,25 +35,28 @@ class Slot:
         """Whether none of it belongs to a result or an argument."""
         return all(group.is_temporary for group in self.groups)
 
+    @property
+    def is_room(self) -> bool:
+        """Whether temporaries may use it while it holds nothing: an array, not a table of pointers."""
+        return not self.is_temporary and not any(value.shape.is_tuple for g in self.groups for value in g.values)
 
-def slots_of(values: Values, *, everywhere: bool) -> list[Slot]:
+
+def slots_of(values: Values) -> list[Slot]:
     """What wants an address: temporaries, results, and arguments that results replace.
 
-    A result is written over an operand that nobody needs any more, where that may be: with `everywhere` wherever
-    the two are never needed at once, else only where XLA's heap simulator does it, between temporaries that are no
-    part of a loop or a conditional.
-    Source: XLA's HeapSimulator::RunComputation.
+    A temporary is written over an operand that nobody needs any more, where that may be and neither is part of a
+    loop's state or of what a conditional gives.
+    Source: XLA's HeapSimulator::RunComputation makes the same choice.
     """
     slots: dict[Group, Slot] = {}
     for group in values.groups:
         if group.constant or (group.argument and not group.replaced) or group.size == 0:
             continue
         slots[group] = Slot([group], group.lives())
-    allowed = _anywhere if everywhere else _as_xla
     n_users = _users(values.module)
     for value in sorted(values.all(), key=lambda value: (value.start, value.end)):
         if value.group in slots and value.instruction.opcode not in ("copy", "parameter", "tuple"):
-            _share(value, values, slots, allowed, n_users)
+            _share(value, values, slots, n_users)
     return list(dict.fromkeys(slots.values()))
 
 
@@ -71,7 +73,6 @@ def _share(
     value: Value,
     values: Values,
     slots: dict[Group, Slot],
-    allowed: Callable[[Value, Value, Slot, Slot], bool],
     n_users: dict[tuple[str, str], int],
 ) -> None:
     """Let a value lie in the slot of one of its operands, the first that may be."""
@@ -82,7 +83,7 @@ def _share(
             if given.instruction.name != name or given.index != place or given.group not in slots:
                 continue
             mine, other = slots[value.group], slots[given.group]
-            if mine is other or not allowed(value, given, mine, other):
+            if mine is other or not _alone(value, given, mine, other):
                 continue
             users = n_users[computation, name]
             if may_share(value.instruction, value.index, given.instruction, place, users, values.module):
@@ -90,28 +91,10 @@ def _share(
                 return
 
 
-def _as_xla(value: Value, given: Value, mine: Slot, other: Slot) -> bool:
+def _alone(value: Value, given: Value, mine: Slot, other: Slot) -> bool:
+    """Whether both are temporaries of one value each, and the operand is not needed after the value is made."""
     single = len(value.group.values) == 1 == len(given.group.values)
     return single and mine.is_temporary and other.is_temporary and other.runs[-1][1] == value.start + 1
-
-
-def _anywhere(value: Value, given: Value, mine: Slot, other: Slot) -> bool:
-    return (
-        given.end == value.start and _common(mine.runs, other.runs) <= 1 and (mine.is_temporary or other.is_temporary)
-    )
-
-
-def _common(one: Runs, other: Runs) -> int:
-    """Number of steps that two sets of runs have in common."""
-    i, j, n = 0, 0, 0
-    while i < len(one) and j < len(other):
-        start, stop = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
-        n += max(0, stop - start)
-        if one[i][1] < other[j][1]:
-            i += 1
-        else:
-            j += 1
-    return n
 
 
 def _merge(mine: Slot, other: Slot, slots: dict[Group, Slot]) -> None:
