@@ -9,7 +9,10 @@ from tierplan.ir.errors import InvalidInputError, nearest
 from tierplan.ir.graph import Graph
 from tierplan.models import load, names
 
-_KINDS = "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, XLA HLO text (.txt, .hlo), or module:function for JAX"
+_KINDS = (
+    "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, XLA HLO text (.txt, .hlo), "
+    "or module:function for JAX"
+)
 _LONGEST_DEFAULT_CONTEXT = 4096
 
 

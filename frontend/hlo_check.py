@@ -12,7 +12,8 @@ _N_OPERANDS = {
     "convert": 1, "slice": 1, "negate": 1, "dot": 2, "convolution": 2, "select": 3, "clamp": 3, "pad": 2, "gather": 2,
     "add": 2, "subtract": 2, "multiply": 2, "divide": 2, "compare": 2, "maximum": 2, "minimum": 2, "fft": 1,
     "triangular-solve": 2, "cholesky": 1, "select-and-scatter": 3, "add-dependency": 2, "domain": 1, "reverse": 1,
-    "bitcast-convert": 1,
+    "bitcast-convert": 1, "copy-start": 1, "copy-done": 1, "async-done": 1, "all-reduce-done": 1, "all-gather-done": 1,
+    "collective-permute-done": 1,
 }  # fmt: skip
 _AT_LEAST = {
     "dynamic-update-slice": 2, "dynamic-slice": 1, "reduce": 2, "reduce-window": 2, "scatter": 3, "sort": 1,
@@ -21,7 +22,7 @@ _AT_LEAST = {
 _ROLES = {
     "fusion": ("calls",), "call": ("to_apply",), "while": ("condition", "body"), "reduce": ("to_apply",),
     "reduce-window": ("to_apply",), "map": ("to_apply",), "scatter": ("to_apply",), "sort": ("to_apply",),
-    "select-and-scatter": ("select", "scatter"),
+    "select-and-scatter": ("select", "scatter"), "async-start": ("calls",),
 }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def checked(module: Module, source: str) -> Module:
             why = _misfit(instruction, computation, module)
             if why:
                 raise refuse(instruction, why)
-        _acyclic(computation, source)
+        _check_order(computation, module.scheduled, source)
     for alias in module.aliased:
         _check_alias(module, alias.output, alias.parameter, alias.place, source)
     return replace(module, order=_callees_first(module, source))
@@ -142,19 +143,24 @@ def _check_alias(module: Module, output: tuple[int, ...], parameter: int, place:
             shape = shape.elements[number]
 
 
-def _acyclic(computation: Computation, source: str) -> None:
-    """Refuse an instruction that needs its own result; operands nearly always stand before their readers."""
+def _check_order(computation: Computation, scheduled: bool, source: str) -> None:
+    """Refuse an instruction that needs its own result, or, in a schedule, one that stands after its reader."""
     seen: set[str] = set()
-    late = False
     for instruction in computation.instructions:
-        late = late or any(name not in seen for name in instruction.operands)
+        late = next((name for name in instruction.operands if name not in seen), None)
+        if late is not None and scheduled:
+            raise InvalidInputError(
+                f"{source}, line {instruction.line}: '{instruction.name}' reads '{late}' before the schedule makes it"
+            )
+        if late is not None:
+            break
         seen.add(instruction.name)
-    if late:
-        edges = {i.name: i.operands for i in computation.instructions}
-        cycle = _ordered(edges)[1]
-        if cycle:
-            line = computation.by_name[cycle].line
-            raise InvalidInputError(f"{source}, line {line}: '{cycle}' needs its own result")
+    else:
+        return
+    cycle = _ordered({i.name: i.operands for i in computation.instructions})[1]
+    if cycle:
+        line = computation.by_name[cycle].line
+        raise InvalidInputError(f"{source}, line {line}: '{cycle}' needs its own result")
 
 
 def _callees_first(module: Module, source: str) -> tuple[str, ...]:

@@ -233,7 +233,7 @@ class HloInliner:
         return result
 
     def _entering(self, initial: Tree, shape: HloShape, fixed: frozenset[int]) -> Tree:
-        """What a turn finds: a value of its own for each part of the state, the initial one where no turn changes it."""
+        """What a turn finds: a value for each part of the state, the initial one where no turn changes it."""
         if not isinstance(initial, tuple):
             return self.made(shape)
         return tuple(

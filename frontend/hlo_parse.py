@@ -271,7 +271,7 @@ def _calls(attributes: str) -> Mapping[str, tuple[str, ...]]:
     text = _QUOTED.sub('""', attributes) if '"' in attributes else attributes
     found = {role: (name,) for role, name in _CALLED.findall(text)}
     if "={" in text:
-        found |= {role: tuple(_WORD.findall(names)) for role, names in _CALLED_MANY.findall(text)}
+        found |= {role: tuple(_WORD.findall(names)) for role, names in _CALLED_MANY.findall(text) if names.strip()}
     return found
 
 
