@@ -89,7 +89,7 @@ def main() -> None:
         slowest = max(slowest, time.perf_counter() - start)
         if told not in ("read", "refused"):
             if fates["wrong"] < 5:
-                print(f"file {number} of seed {seed}:\n{told}\n{text[:3000]}")
+                print(f"file {number} of seed {seed}:\n{told}\n{text[:1000]}")
             told = "wrong"
         fates[told] += 1
     print(f"{count} files of seed {seed}: {dict(fates)}, slowest {slowest:.3f} s, {time.perf_counter() - began:.0f} s")

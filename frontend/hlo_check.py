@@ -80,7 +80,7 @@ def _misfit(instruction: Instruction, computation: Computation, module: Module) 
         operand = computation.by_name[instruction.operands[0]].shape
         if operand.is_tuple != instruction.shape.is_tuple:
             return "has another shape than its operand"
-    if opcode in ("call", "fusion", "while", "conditional"):
+    if opcode in ("call", "fusion", "while", "conditional", "async-start"):
         return _misfit_call(instruction, computation, module)
     return ""
 
@@ -110,8 +110,8 @@ def _misfit_call(instruction: Instruction, computation: Computation, module: Mod
             return f"has {len(branches)} branches for {len(given) - 1} operands"
         called = [(module.computations[b], [g], wanted) for b, g in zip(branches, given[1:], strict=True)]
     else:
-        role = "calls" if instruction.opcode == "fusion" else "to_apply"
-        called = [(module.computations[instruction.called[role][0]], given, wanted)]
+        target = module.computations[instruction.called[_ROLES[instruction.opcode][0]][0]]
+        called = [(target, given, target.root.shape if instruction.opcode == "async-start" else wanted)]
     for target, arguments, result in called:
         if len(target.parameters) != len(arguments):
             return f"gives {len(arguments)} arguments to '{target.name}', which takes {len(target.parameters)}"
