@@ -80,6 +80,12 @@ def _misfit(instruction: Instruction, computation: Computation, module: Module) 
         operand = computation.by_name[instruction.operands[0]].shape
         if operand.is_tuple != instruction.shape.is_tuple:
             return "has another shape than its operand"
+    if opcode == "transpose":
+        extents, axes = computation.by_name[instruction.operands[0]].shape.extents, instruction.numbers("dimensions")
+        if sorted(axes) != list(range(len(extents))):
+            return f"permutes {len(extents)} axes by {list(axes)[:16]}"
+        same = tuple(extents[axis] for axis in axes) == instruction.shape.extents
+        return "" if same else "has another shape than its operand transposed"
     if opcode in ("call", "fusion", "while", "conditional", "async-start"):
         return _misfit_call(instruction, computation, module)
     return ""

@@ -222,7 +222,7 @@ class HloInliner:
             if isinstance(first, tuple):
                 inner, after = cast("tuple[Tree, ...]", inside), cast("tuple[Tree, ...]", last)
                 return tuple(leave(*parts) for parts in zip(first, inner, after, strict=True))
-            if first is None or last is None or inside is first:
+            if first is None or last is None or isinstance(last, tuple) or inside is first:
                 return first
             made = made_here(last, body, taken, notes)
             carries.append(LoopCarry(stored(first, region, notes), cast("Operand", inside).value, made.value))

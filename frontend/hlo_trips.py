@@ -1,6 +1,7 @@
 """How often an HLO `while` runs: as XLA notes it, or from its counter, bound and step."""
 
 import re
+from dataclasses import dataclass
 
 from tierplan.frontend.hlo_module import Computation, Instruction, Module
 
@@ -23,7 +24,7 @@ def constant_trips(loop: Instruction, around: Computation, module: Module) -> in
 def _counted(loop: Instruction, around: Computation, module: Module) -> int | None:
     condition, body = (module.computations[loop.called[role][0]] for role in ("condition", "body"))
     initial, after = around.by_name[loop.operands[0]], body.root
-    test = _Seen(condition.root, condition, None).inside(module)
+    test = _seen(condition.root, condition, None).inside(module)
     direction = test.instruction.word("direction")
     if test.instruction.opcode != "compare" or direction not in _MIRRORED:
         return None
@@ -33,8 +34,8 @@ def _counted(loop: Instruction, around: Computation, module: Module) -> int | No
     bound, place = right.number(), left.element()
     if bound is None or place is None or initial.opcode != "tuple" or after.opcode != "tuple":
         return None
-    start = _Seen(around.by_name[initial.operands[place]], around, None).number()
-    step = _step(_Seen(body.by_name[after.operands[place]], body, None), place, module)
+    start = _seen(around.by_name[initial.operands[place]], around, None).number()
+    step = _step(_seen(body.by_name[after.operands[place]], body, None), place, module)
     if start is None or step is None:
         return None
     if direction in ("GT", "GE"):
@@ -45,30 +46,24 @@ def _counted(loop: Instruction, around: Computation, module: Module) -> int | No
     return -(-distance // step) if step > 0 else None
 
 
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """An instruction in its computation, which may be that of a fusion or a call made `at` another place."""
 
-    def __init__(self, instruction: Instruction, computation: Computation, at: "_Seen | None") -> None:
-        while True:
-            if instruction.opcode in _SAME and instruction.shape.n_elements == 1:
-                instruction = computation.by_name[instruction.operands[0]]
-            elif instruction.opcode == "parameter" and at is not None:
-                outer = at.operand(int(instruction.argument))
-                instruction, computation, at = outer.instruction, outer.computation, outer.at
-            else:
-                break
-        self.instruction, self.computation, self.at = instruction, computation, at
+    instruction: Instruction
+    computation: Computation
+    at: "_Seen | None"
 
     def operand(self, index: int) -> "_Seen":
         """An operand, seen through copies and the arguments of fusions."""
-        return _Seen(self.computation.by_name[self.instruction.operands[index]], self.computation, self.at)
+        return _seen(self.computation.by_name[self.instruction.operands[index]], self.computation, self.at)
 
     def inside(self, module: Module) -> "_Seen":
         """Of a fusion or a call, what it ends with."""
         seen, depth = self, 0
         while seen.instruction.opcode in ("fusion", "call") and depth < 8:
             callee = module.computations[next(iter(seen.instruction.called.values()))[0]]
-            seen, depth = _Seen(callee.root, callee, seen), depth + 1
+            seen, depth = _seen(callee.root, callee, seen), depth + 1
         return seen
 
     def number(self) -> int | None:
@@ -86,6 +81,18 @@ class _Seen:
             return None
         state = self.computation.by_name[self.instruction.operands[0]]
         return self.instruction.number("index", -1) if state.opcode == "parameter" else None
+
+
+def _seen(instruction: Instruction, computation: Computation, at: _Seen | None) -> _Seen:
+    """An instruction behind the copies and arguments that only pass it on."""
+    while True:
+        if instruction.opcode in _SAME and instruction.shape.n_elements == 1:
+            instruction = computation.by_name[instruction.operands[0]]
+        elif instruction.opcode == "parameter" and at is not None:
+            outer = at.operand(int(instruction.argument))
+            instruction, computation, at = outer.instruction, outer.computation, outer.at
+        else:
+            return _Seen(instruction, computation, at)
 
 
 def _step(after: _Seen, place: int, module: Module) -> int | None:

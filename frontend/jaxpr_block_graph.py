@@ -27,6 +27,7 @@ class Block:
     """A program read: its nodes, its arguments in order, its results by name.
 
     `states` pairs each donated argument with the result that takes its place; `controls` only decide about branches.
+    `joined` values share their bytes.
     """
 
     nodes: tuple[Node, ...]
@@ -35,6 +36,7 @@ class Block:
     results: dict[str, Value]
     states: dict[Value, Value]
     controls: frozenset[Value]
+    joined: tuple[tuple[Value, Value], ...] = ()
 
 
 def results_in_memory(named: Mapping[str, Source], replaced: Mapping[str, Value], region: Region) -> dict[str, Value]:
@@ -60,6 +62,8 @@ def graph_of_block(
     if fused:
         nodes = fuse(nodes, kept)
     shared = Shared()
+    for one, other in block.joined:
+        shared.join(one, other)
     nodes = updated_in_place(nodes, kept, set(block.states), shared)
     nodes, block = _with_states(nodes, block, shared)
     if not nodes:

@@ -133,6 +133,11 @@ def _kernel(kernel: Kernel, stacks: Sequence[Stack], loop: Repeat | None, draft:
     reads = _reads(steps, draft)
     body = _body(steps, [access.tensor for access in reads], draft)
     writes, stores = _writes(steps, name, stacks, loop, draft)
+    chance = steps[0].notes.get("probability", 1.0)
+    if isinstance(chance, float) and chance != 1.0:
+        reads, writes = _expected(reads, chance), _expected(writes, chance)
+    else:
+        chance = 1.0
     attributes: dict[str, Attribute] = {**_common(steps), "stores": stores}
     if len(steps) == 1:
         attributes |= {**steps[0].attributes, "operands": body[0][1]}
@@ -146,13 +151,18 @@ def _kernel(kernel: Kernel, stacks: Sequence[Stack], loop: Repeat | None, draft:
             kind,
             reads,
             writes,
-            sum(step.count.matrix for step in steps),
-            sum(step.count.vector for step in steps),
+            round(chance * sum(step.count.matrix for step in steps)),
+            round(chance * sum(step.count.vector for step in steps)),
             _dtype(steps),
             attributes,
             any(step.count.streamed for step in steps),
         )
     )
+
+
+def _expected(accesses: tuple[Access, ...], chance: float) -> tuple[Access, ...]:
+    """The bytes of a branch that is taken with a probability, in expectation."""
+    return tuple(Access(access.tensor, round(chance * access.bytes)) for access in accesses)
 
 
 def _name(kind: str, steps: Sequence[Step], draft: Draft) -> str:

@@ -11,6 +11,7 @@ from jax.extend import core
 
 from tierplan.frontend.jaxpr_attributes import attributes_of, layout_of, literal_of
 from tierplan.frontend.jaxpr_block import (
+    Count,
     Kernel,
     Literal,
     LoopCarry,
@@ -30,6 +31,7 @@ from tierplan.frontend.jaxpr_counts import count
 from tierplan.frontend.jaxpr_region import Region, made_here, stored
 from tierplan.frontend.jaxpr_trips import constant_trips
 from tierplan.frontend.jaxpr_views import view
+from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Attribute
 
 _NOT_CALLS = frozenset((
@@ -40,8 +42,11 @@ _NOT_CALLS = frozenset((
 class Inliner:
     """One reading of one jaxpr: counts its loops, collects its constants, knows the notes that hold at present."""
 
-    def __init__(self, trips: int) -> None:
+    def __init__(self, trips: int, chances: Mapping[str, tuple[float, ...]] | None = None) -> None:
         self.constants: list[Value] = []
+        self.joined: list[tuple[Value, Value]] = []
+        self.unused = set(chances or ())
+        self._chances = chances or {}
         self._trips = trips
         self._n_loops: dict[str, int] = {}
         self._notes: dict[str, Attribute] = {}
@@ -217,6 +222,9 @@ class Inliner:
         index, *rest = operands
         if isinstance(index, Operand):
             region.controls.append(index)
+        name = self._loop_name("cond")
+        if name in self._chances:
+            return self._weighed(name, params["branches"], rest, region)
         tried: list[tuple[tuple[int, int], Region, list[Source | None]]] = []
         for number, branch in enumerate(params["branches"]):
             inner = Region()
@@ -229,6 +237,44 @@ class Inliner:
             region.put(node)
         region.controls.extend(chosen.controls)
         return outs
+
+    def _weighed(
+        self, name: str, branches: Sequence[Any], operands: list[Source], region: Region
+    ) -> list[Source | None]:
+        """All branches one after the other, each weighed by its probability; they leave their results in one place."""
+        chances = self._chances[name]
+        self.unused.discard(name)
+        if len(chances) != len(branches):
+            raise InvalidInputError(f"{name} has {len(branches)} branches; {len(chances)} probabilities are given")
+        outer = float(cast("float", self._notes.get("probability", 1.0)))
+        parts: list[list[Operand | None]] = []
+        for number, (branch, chance) in enumerate(zip(branches, chances, strict=True)):
+            if chance == 0:
+                continue
+            told: dict[str, Attribute] = {"branch": number, "n_branches": len(branches), "probability": outer * chance}
+            with self._noted(told):
+                inner = Region()
+                outs = self.read(branch.jaxpr, branch.consts, operands, inner)
+                taken: set[Value] = set()
+                parts.append([None if out is None else made_here(out, inner, taken, self._notes) for out in outs])
+            for node in inner.nodes:
+                region.put(node)
+            region.controls.extend(inner.controls)
+        return [self._one_of(name, list(places), region) for places in zip(*parts, strict=True)]
+
+    def _one_of(self, name: str, places: Sequence[Operand | None], region: Region) -> Source | None:
+        """The result of whichever branch was taken: the bytes that all of them write."""
+        values = [place.value for place in places if place is not None]
+        if len(values) < 2:
+            return whole(values[0]) if values else None
+        made = Value(values[0].shape, values[0].dtype)
+        self.joined.extend((made, value) for value in values)
+        attributes: dict[str, Attribute] = {"read_bytes": (0,) * len(values), "update_bytes": 0, "of": name}
+        step = Step(
+            "one_of", tuple(whole(v) for v in values), (made,), attributes, Count(dtype=made.dtype), self._notes, True
+        )
+        region.put(Kernel((step,)))
+        return whole(made)
 
 
 def _scope(equation: Any, notes: Mapping[str, Attribute]) -> dict[str, Attribute]:

@@ -95,7 +95,7 @@ def updated_in_place(
 
 def _update(node: Kernel, free: set[Value], shared: Shared) -> Kernel:
     step = node.steps[0]
-    if len(node.steps) != 1 or not (step.primitive in UPDATES or "update_bytes" in step.attributes):
+    if len(node.steps) != 1 or step.in_place or not (step.primitive in UPDATES or "update_bytes" in step.attributes):
         return node
     target, *others = list(operands_of((step,)))
     if step.operands[0] is not target or not target.is_whole or target.value not in free:

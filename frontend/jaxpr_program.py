@@ -11,6 +11,7 @@ from tierplan.frontend.jaxpr_block import Source, Value, whole
 from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
 from tierplan.frontend.jaxpr_inline import Inliner
 from tierplan.frontend.jaxpr_region import Region
+from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph
 
 __all__ = ["Argument", "Program", "graph_of"]
@@ -26,26 +27,41 @@ class Program:
     results: tuple[str, ...]
 
 
-def graph_of(program: Program, *, trips: int, fused: bool, cyclic: bool) -> Graph:
+def graph_of(
+    program: Program,
+    *,
+    trips: int,
+    fused: bool,
+    cyclic: bool,
+    chances: Mapping[str, tuple[float, ...]] | None = None,
+) -> Graph:
     """The graph of a traced program.
 
-    Raises: InvalidInputError: the program computes nothing.
+    Raises: InvalidInputError: the program computes nothing; probabilities are given for a conditional that is not
+        there, or not one for each branch.
     """
-    return graph_of_block(program.name, _read(program, trips), program.arguments, fused=fused, cyclic=cyclic)
+    return graph_of_block(program.name, _read(program, trips, chances), program.arguments, fused=fused, cyclic=cyclic)
 
 
-def _read(program: Program, trips: int) -> Block:
+def _read(program: Program, trips: int, chances: Mapping[str, tuple[float, ...]] | None) -> Block:
     jaxpr = program.closed.jaxpr
     layouts = [layout_of(variable.aval) for variable in jaxpr.invars]
     values = [Value(*(layout or ((0,), "bool"))) for layout in layouts]
-    inliner, region = Inliner(trips), Region()
+    inliner, region = Inliner(trips, chances), Region()
     outs = inliner.read(jaxpr, program.closed.consts, [whole(value) for value in values], region)
+    if inliner.unused:
+        raise InvalidInputError(
+            f"probabilities are given for {', '.join(sorted(inliner.unused))}, which '{program.name}' does not have; "
+            "conditionals are named cond.0, cond.1 ... in the order of the program"
+        )
     named = {name: out for name, out in zip(program.results, outs, strict=True) if out is not None}
     replaced = _donated(program, values, named)
     results = results_in_memory(named, replaced, region)
     states = {argument: results[name] for name, argument in replaced.items()}
     controls = frozenset(control.value for control in region.controls)
-    return Block(tuple(region.nodes), tuple(values), tuple(inliner.constants), results, states, controls)
+    return Block(
+        tuple(region.nodes), tuple(values), tuple(inliner.constants), results, states, controls, tuple(inliner.joined)
+    )
 
 
 def _donated(program: Program, values: Sequence[Value], results: Mapping[str, Source]) -> dict[str, Value]:
