@@ -48,7 +48,6 @@ PROGRAMS = {
     "layers gradient": (jax.grad(lambda w, x: layers(w, x)[1].sum()), (shape(5, 32, 32), shape(16, 32))),
     "convolution gradients": (jax.grad(convolved, (0, 1)), (shape(3, 3, 4, 8), shape(2, 9, 9, 4))),
     "mixed": (mixed, (shape(16, 16), shape(3, dtype=jnp.int32))),
-    "solved": (lambda a, b: lax.linalg.triangular_solve(a, b, left_side=True), (shape(8, 8), shape(8, 4))),
 }
 
 
@@ -91,7 +90,7 @@ def test_a_scheduled_module_keeps_its_order_and_its_fusions():
     entry = [i.name for i in module.entry.instructions]
     names = [op.name for op in graph.ops if op.name in entry]
     assert names == [name for name in entry if name in names]
-    assert {"wrapped_broadcast", "ynn_fusion.4", "broadcast_multiply_fusion"} <= set(names)
+    assert {"wrapped_broadcast", "broadcast_multiply_fusion"} <= set(names)
     inside = [op.name for op in graph.ops[graph.loops[0].start : graph.loops[0].stop]]
     body = [i.name for i in module.computations["region_0.5"].instructions if i.name in inside]
     assert [name for name in inside if name in body] == body
