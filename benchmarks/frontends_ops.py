@@ -1,6 +1,6 @@
 """Operations of 42 JAX programs: ours from the function, ours from its HLO text, and XLA's own count.
 
-python benchmarks/frontends_ops.py [out.csv]
+python benchmarks/frontends_ops.py [out.csv] [--docs]    # --docs writes the table into docs/xla.md
 
 Both counts are of the program as it is lowered, before XLA optimises it (`jax.jit(f).lower(...).cost_analysis()`):
 what XLA calls flops, plus what it calls transcendentals, which a Graph counts as one operation each. The body of a
@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import jax
 from programs.catalog import Entry, programs
+from tables import write_table
 
 from tierplan.frontend.hlo_counts import Counter
 from tierplan.frontend.hlo_parse import read_hlo
@@ -59,11 +60,29 @@ def main() -> None:
         )
     within = sum(abs(float(str(row["difference"]))) <= TOLERANCE for row in rows)
     print(f"{within} of {len(rows)} within {TOLERANCE:.0%}")
-    if len(sys.argv) > 1:
-        with open(sys.argv[1], "w", newline="", encoding="utf-8") as file:
+    if "--docs" in sys.argv:
+        _write_docs(rows)
+    files = [word for word in sys.argv[1:] if word != "--docs"]
+    if files:
+        with open(files[0], "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _write_docs(rows: list[dict[str, object]]) -> None:
+    header = ("program", "tierplan", "of its HLO text", "XLA flops", "XLA transcendentals", "difference", "of HLO text")
+    keys = ("operations", "operations_of_hlo", "xla_flops", "xla_transcendentals")
+    table = [
+        (
+            str(row["program"]),
+            *(f"{row[key]:,}" for key in keys),
+            f"{float(str(row['difference'])):+.3%}",
+            f"{float(str(row['difference_of_hlo'])):+.5%}",
+        )
+        for row in rows
+    ]
+    write_table("xla.md", "operations", header, table)
 
 
 if __name__ == "__main__":
