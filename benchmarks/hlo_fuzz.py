@@ -48,7 +48,7 @@ def mutated(text: str, draw: random.Random) -> str:
                 one, other = draw.sample(words, 2)
                 text = text[: one.start()] + other.group() + text[one.end() :]
         elif kind == 5:
-            number = draw.choice(["0", "-1", str(2**31), str(2**63), "9" * 400, "1e9", "nan"])
+            number = draw.choice(["0", "-1", str(2**31), str(2**63), "9" * 400, "9" * 5000, "1e9", "nan"])
             found = list(re.finditer(r"\d+", text))
             if found:
                 hit = draw.choice(found)

@@ -38,6 +38,7 @@ MOVEMENT = frozenset((
     "transpose", "tuple", "all-reduce-done", "async-done", "async-update", "ragged-all-to-all",
 ))  # fmt: skip
 _MOST_TAPS = 10**6
+_MOST_OPERATIONS = 2**100
 _WINDOW = re.compile(r"\b(size|stride|pad|lhs_dilate|rhs_dilate)=([\d_x\-]+)")
 _LABELS = re.compile(r"\bdim_labels=(\w+)_(\w+)->(\w+)")
 
@@ -115,12 +116,17 @@ class Counter:
             return Counts()
         operands = [operand.shape for operand in computation.operands(instruction)]
         try:
-            return self._counted(instruction, operands)
+            counts = self._counted(instruction, operands)
         except (IndexError, KeyError, ZeroDivisionError, ValueError) as error:
             raise InvalidInputError(
                 f"line {instruction.line}: the attributes of {opcode} '{instruction.name}' do not fit its shapes "
-                f"({type(error).__name__}: {error})"
+                f"({type(error).__name__}: {str(error)[:80]})"
             ) from None
+        if counts.flops + counts.transcendental > _MOST_OPERATIONS:
+            raise InvalidInputError(
+                f"line {instruction.line}: {opcode} '{instruction.name}' takes over 2**100 operations"
+            )
+        return counts
 
     def _counted(self, instruction: Instruction, operands: list[HloShape]) -> Counts:
         opcode, shape, called = instruction.opcode, instruction.shape, instruction.called
@@ -228,7 +234,7 @@ def _convolution(instruction: Instruction, operands: list[HloShape]) -> int:
         digit = str(axis)
         k, o = kernel[kernel_axes.index(digit)], out[out_axes.index(digit)]
         step = window.get("lhs_dilate", ones)[axis]
-        if k > _MOST_TAPS or (step != 1 and k * o > _MOST_TAPS * 10):
+        if k > _MOST_TAPS or (step != 1 and k * o > _MOST_TAPS):
             raise ValueError(f"a kernel of {k} taps")
         taps *= valid_taps(
             image[image_axes.index(digit)],

@@ -10,8 +10,10 @@ from tierplan.frontend.hlo_parse import read_hlo
 from tierplan.frontend.jaxpr_block import Operand, Source, Value
 from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
 from tierplan.frontend.jaxpr_region import Region
+from tierplan.ir.buffers import LARGEST
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph
+from tierplan.ir.loops import executions
 
 
 def graph_of_hlo(text: str, source: str, *, trips: int = 1, cyclic: bool = False) -> Graph:
@@ -56,7 +58,12 @@ def _graph(module: Module, trips: int, cyclic: bool) -> Graph:
     )
     told = [Argument(name, False, value in states) for name, value in arguments.values()]
     fused = not module.scheduled
-    return graph_of_block(module.name, block, told, fused=fused, cyclic=cyclic, pruned=fused)
+    graph = graph_of_block(module.name, block, told, fused=fused, cyclic=cyclic, pruned=fused)
+    once = [sum(access.bytes for access in (*op.reads, *op.writes)) for op in graph.ops]
+    streamed = sum(n * n_bytes for n, n_bytes in zip(executions(graph), once, strict=True))
+    if streamed >= LARGEST or sum(tensor.size for tensor in graph.tensors) >= LARGEST:
+        raise InvalidInputError(f"module '{module.name}' holds or streams more than 2**62 bytes")
+    return graph
 
 
 def _same(out: Source, argument: Value) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from tierplan.frontend.hlo_counts import ELEMENTWISE
-from tierplan.frontend.hlo_module import Computation, Index, Instruction, Module
+from tierplan.frontend.hlo_module import Computation, Index, Instruction, Module, integer
 
 _ALIASING = re.compile(r"\{([\d,\s]*)\}\s*:\s*\(\s*(\d+)\s*,\s*\{([\d,\s]*)\}")
 _ELEMENTWISE = ELEMENTWISE | {"bitcast-convert", "copy", "map"}
@@ -32,8 +32,8 @@ def in_place_pairs(instruction: Instruction, module: Module) -> Iterator[tuple[I
         _, _, text = instruction.attributes.partition("output_to_operand_aliasing={")
         for match in _ALIASING.finditer(text.split("), ")[0] if "}}" not in text else text[: text.index(")}") + 1]):
             out, number, place = match.groups()
-            if int(number) < len(instruction.operands):
-                yield _index(out), int(number), _index(place)
+            if integer(number) < len(instruction.operands):
+                yield _index(out), integer(number), _index(place)
 
 
 def _of_fusion(fusion: Instruction, module: Module) -> Iterator[tuple[Index, int, Index]]:
@@ -119,4 +119,4 @@ def _elementwise_on(user: Instruction, number: int) -> bool:
 
 
 def _index(text: str) -> Index:
-    return tuple(int(number) for number in re.findall(r"\d+", text))
+    return tuple(integer(number) for number in re.findall(r"\d+", text))

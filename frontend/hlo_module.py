@@ -5,11 +5,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tierplan.frontend.hlo_shape import HloShape
+from tierplan.ir.errors import InvalidInputError
 
 Index = tuple[int, ...]
 """The path to an element of nested tuples."""
 
 _NUMBERS = re.compile(r"-?\d+")
+
+
+def integer(digits: str) -> int:
+    """The number that digits write.
+
+    Raises: InvalidInputError: it has more digits than any number of a module.
+    """
+    if len(digits) > 20:
+        raise InvalidInputError(f"the number {digits[:20]}... has {len(digits)} digits")
+    return int(digits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +48,12 @@ class Instruction:
     def numbers(self, key: str) -> tuple[int, ...]:
         """The numbers of an attribute like `dimensions={0,1}`; none where it is missing."""
         found = re.search(rf"\b{key}=\{{([^}}]*)\}}", self.attributes)
-        return tuple(int(number) for number in _NUMBERS.findall(found.group(1))) if found else ()
+        return tuple(integer(number) for number in _NUMBERS.findall(found.group(1))) if found else ()
 
     def number(self, key: str, default: int) -> int:
         """The number of an attribute like `index=1`."""
         found = re.search(rf"\b{key}=(-?\d+)", self.attributes)
-        return int(found.group(1)) if found else default
+        return integer(found.group(1)) if found else default
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tierplan.frontend.hlo_check import checked
-from tierplan.frontend.hlo_module import Aliased, Computation, Index, Instruction, Module
+from tierplan.frontend.hlo_module import Aliased, Computation, Index, Instruction, Module, integer
 from tierplan.frontend.hlo_shape import HloShape, read_shape
 from tierplan.ir.errors import InvalidInputError
 
@@ -223,7 +223,7 @@ def _finished(draft: _Draft) -> Computation:
     for instruction in draft.instructions:
         if instruction.opcode != "parameter":
             continue
-        number = int(instruction.argument) if instruction.argument.isdecimal() else -1
+        number = integer(instruction.argument) if instruction.argument.isdecimal() else -1
         if number in numbered or not 0 <= number < len(draft.instructions):
             raise InvalidInputError(
                 f"computation '{draft.name}', line {instruction.line}: parameter({instruction.argument[:20]}) is "
@@ -285,9 +285,9 @@ def _aliases(attributes: str) -> tuple[Aliased, ...]:
         depth += {"{": 1, "}": -1}.get(mark.group(), 0)
         if depth == 0:
             text = attributes[place + len("input_output_alias={") : mark.start()]
-            return tuple(Aliased(_index(a), int(n), _index(b)) for a, n, b in _ALIAS.findall(text))
+            return tuple(Aliased(_index(a), integer(n), _index(b)) for a, n, b in _ALIAS.findall(text))
     raise InvalidInputError("input_output_alias never closes")
 
 
 def _index(text: str) -> Index:
-    return tuple(int(number) for number in _DIGITS.findall(text))
+    return tuple(integer(number) for number in _DIGITS.findall(text))

@@ -24,7 +24,7 @@ _EMPTY = frozenset(("token", "opaque"))
 _MOST_BYTES = 2**62
 _DEEPEST = 64
 _TIDY = re.compile(r"([a-z][a-z0-9]*)\[([0-9,<=? ]*)\](?:\{([^{}]*)\})?")
-_PACKED = re.compile(r"E\((\d+)\)")
+_PACKED = re.compile(r"E\((\d{1,3})\)")
 
 
 @dataclass(frozen=True, slots=True)

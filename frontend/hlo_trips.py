@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from tierplan.frontend.hlo_module import Computation, Instruction, Module
+from tierplan.frontend.hlo_module import Computation, Instruction, Module, integer
 
 _NOTED = re.compile(r'known_trip_count"?\s*:\s*\{\s*"?n"?\s*:\s*"?(\d+)')
 _SAME = frozenset(("copy", "bitcast", "reshape", "convert"))
@@ -17,7 +17,7 @@ def constant_trips(loop: Instruction, around: Computation, module: Module) -> in
     Source: XLA's own note `known_trip_count`; else `while (counter < bound) counter += step` with constants.
     """
     noted = _NOTED.search(loop.attributes)
-    found = int(noted.group(1)) if noted else _counted(loop, around, module)
+    found = integer(noted.group(1)) if noted else _counted(loop, around, module)
     return None if found is None or found > _MOST else found
 
 

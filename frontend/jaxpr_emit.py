@@ -151,8 +151,8 @@ def _kernel(kernel: Kernel, stacks: Sequence[Stack], loop: Repeat | None, draft:
             kind,
             reads,
             writes,
-            round(chance * sum(step.count.matrix for step in steps)),
-            round(chance * sum(step.count.vector for step in steps)),
+            _share(sum(step.count.matrix for step in steps), chance),
+            _share(sum(step.count.vector for step in steps), chance),
             _dtype(steps),
             attributes,
             any(step.count.streamed for step in steps),
@@ -162,7 +162,11 @@ def _kernel(kernel: Kernel, stacks: Sequence[Stack], loop: Repeat | None, draft:
 
 def _expected(accesses: tuple[Access, ...], chance: float) -> tuple[Access, ...]:
     """The bytes of a branch that is taken with a probability, in expectation."""
-    return tuple(Access(access.tensor, round(chance * access.bytes)) for access in accesses)
+    return tuple(Access(access.tensor, _share(access.bytes, chance)) for access in accesses)
+
+
+def _share(n: int, chance: float) -> int:
+    return n if chance == 1.0 else round(chance * n)
 
 
 def _name(kind: str, steps: Sequence[Step], draft: Draft) -> str:

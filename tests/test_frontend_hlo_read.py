@@ -73,6 +73,8 @@ LONG = "".join(
     f"c{k} {{\n  p = f32[4] parameter(0)\n  ROOT b = f32[4] call(p), to_apply=c{k + 1}\n}}\n" for k in range(5000)
 )
 
+SUM = "sum {\n  a = f32[] parameter(0)\n  b = f32[] parameter(1)\n  ROOT c = f32[] add(a, b)\n}\n"
+
 BAD = {
     "empty": ("", "begins with 'HloModule"),
     "no module": ("func.func @main() {}", "begins with 'HloModule"),
@@ -112,6 +114,20 @@ BAD = {
         f"HloModule m\n{DEEP}{LAST}" + entry(X, "ROOT y = f32[4] call(x), to_apply=c0")[11:],
         "expand to more",
     ),
+    "too many bytes": (
+        entry(f"x = f32[{2**59}] parameter(0)", f"y = f32[{2**59}] negate(x)", f"ROOT z = f32[{2**59}] sine(y)"),
+        "holds or streams more than 2**62 bytes",
+    ),
+    "too many operations": (
+        f"HloModule m\n{SUM}"
+        + entry(
+            "x = f32[8,8] parameter(0)",
+            "z = f32[] constant(0)",
+            f"ROOT y = f32[8,8] reduce-window(x, z), window={{size={10**19}x{10**19}}}, to_apply=sum",
+        ).removeprefix("HloModule m"),
+        "takes over 2**100 operations",
+    ),
+    "too many digits": (entry(f"x = f32[4] parameter({'9' * 5000})"), "has 5000 digits"),
     "long chain": (
         f"HloModule m\n{LONG}{LAST.replace('c60', 'c5000')}" + entry(X, "ROOT y = f32[4] call(x), to_apply=c0")[11:],
         "nested more than 60 deep",
