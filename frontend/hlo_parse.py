@@ -48,14 +48,6 @@ class _Draft:
     root: Instruction | None = None
 
 
-def is_hlo(text: str) -> bool:
-    """Whether a text begins as an HLO module does, comments aside."""
-    for line in text[:100_000].splitlines():
-        if line.strip() and not line.lstrip().startswith("//"):
-            return line.lstrip().startswith("HloModule")
-    return False
-
-
 def read_hlo(text: str, source: str) -> Module:
     """The module that a text holds.
 
@@ -116,10 +108,11 @@ class _Reader:
             if not line or line.startswith("//"):
                 continue
             found = _MODULE.match(line)
-            if found is None:
-                break
-            return found.group(1), found.group(2)
-        raise InvalidInputError("an HLO module begins with 'HloModule NAME'")
+            if found is not None:
+                return found.group(1), found.group(2)
+            hint = "; of StableHLO write lowered.as_text('hlo') instead" if line.startswith("module") else ""
+            raise InvalidInputError(f"an HLO module begins with 'HloModule NAME', not '{line[:40]}'{hint}")
+        raise InvalidInputError("an HLO module begins with 'HloModule NAME'; this file is empty")
 
     def _body(self, draft: _Draft) -> None:
         lines, by_name, instructions = self._lines, draft.by_name, draft.instructions
