@@ -95,6 +95,7 @@ def test_a_scheduled_module_keeps_its_order_and_its_fusions():
     body = [i.name for i in module.computations["region_0.5"].instructions if i.name in inside]
     assert [name for name in inside if name in body] == body
     assert graph.loops[0].trips == 5
+    assert len(graph.loops[0].carries) == 3, "the counter, the state and the sums, but not the weights"
 
 
 def test_a_donated_argument_and_its_result_are_one_state():
@@ -193,6 +194,15 @@ def test_branches_weigh_what_their_probabilities_say():
     outcome = tierplan.plan(problem, "tpu-v4i", planner="greedy", budget=1.0)
     assert outcome.plan is not None
     assert tierplan.verify(problem, outcome.plan) == []
+
+
+def test_a_branch_is_not_fused_with_what_always_runs():
+    def later(x):
+        return lax.cond(x[0, 0] > 0, jnp.tanh, lambda y: y, x * 2)
+
+    graph = trace(later, (shape(64, 64),), name="later", probabilities={"cond.0": (0.75, 0.25)})
+    counts = {op.kind: op.vector_ops for op in graph.ops}
+    assert (counts["mul"], counts["tanh"]) == (64 * 64, 64 * 64 // 4)
 
 
 def test_a_certain_branch_is_all_of_it():

@@ -123,6 +123,67 @@ def test_lifespans_by_hand():
     assert len(state.lives()) > 1, "the state's bytes are free between its last use in a turn and its next value"
 
 
+SHARED = """HloModule shared, is_scheduled=true
+
+ENTRY main {
+  x = f32[1024]{0} parameter(0)
+  a = f32[1024]{0} negate(x)
+  b = f32[1024]{0} sine(a)
+  c = f32[1024]{0} add(a, b)
+  d = f32[1024]{0} reverse(c), dimensions={0}
+  e = f32[1024]{0} copy(d)
+  ROOT f = f32[1024]{0} cosine(e)
+}
+"""
+
+
+def test_a_result_is_written_over_an_operand_that_nobody_needs_any_more():
+    slots = slots_of(values_of(read_hlo(SHARED, "shared")))
+    names = [{value.instruction.name for group in slot.groups for value in group.values} for slot in slots]
+    assert sorted(map(sorted, names)) == [["a", "c"], ["b"], ["d"], ["e"], ["f"]]
+    shared = slots[names.index({"a", "c"})]
+    assert shared.runs == [(1, 5)]
+
+
+FUSED = """HloModule fused, is_scheduled=true
+
+aligned {{
+  p = f32[1024]{{0}} parameter(0)
+  n = f32[1024]{{0}} negate(p)
+  ROOT m = f32[1024]{{0}} multiply(n, p)
+}}
+
+turned {{
+  p = f32[1024]{{0}} parameter(0)
+  n = f32[1024]{{0}} reverse(p), dimensions={{0}}
+  ROOT m = f32[1024]{{0}} multiply(n, p)
+}}
+
+ENTRY main {{
+  x = f32[1024]{{0}} parameter(0)
+  a = f32[1024]{{0}} negate(x)
+  b = f32[1024]{{0}} fusion(a), kind=kLoop, calls={called}
+  c = f32[1024]{{0}} reverse(b), dimensions={{0}}
+  ROOT d = f32[1024]{{0}} cosine(c)
+}}
+"""
+
+
+@pytest.mark.parametrize(("called", "together"), [("aligned", True), ("turned", False)])
+def test_a_fusion_is_written_over_an_operand_that_it_reads_element_by_element(called, together):
+    slots = slots_of(values_of(read_hlo(FUSED.format(called=called), "fused")))
+    names = [{value.instruction.name for group in slot.groups for value in group.values} for slot in slots]
+    assert ({"a", "b"} in names) == together
+
+
+@pytest.mark.parametrize("name", ["scanned", "chained"])
+def test_only_temporaries_of_one_value_are_written_over(name):
+    slots = slots_of(values_of(read_hlo(compile_function(*PROGRAMS[name], name).text, name)))
+    shared = [slot for slot in slots if len(slot.groups) > 1]
+    assert shared
+    assert all(len(group.values) == 1 and group.is_temporary for slot in shared for group in slot.groups)
+
+
 def test_a_module_that_is_not_scheduled_is_refused():
     with pytest.raises(InvalidInputError, match=r"not scheduled .* give the compiled module's text"):
         values_of(read_hlo(TEXTS["lowered"], "lowered"))
