@@ -24,6 +24,8 @@ _ROLES = {
     "reduce-window": ("to_apply",), "map": ("to_apply",), "scatter": ("to_apply",), "sort": ("to_apply",),
     "select-and-scatter": ("select", "scatter"), "async-start": ("calls",),
 }  # fmt: skip
+_MOST_INSTRUCTIONS = 1_000_000
+_DEEPEST = 60
 
 
 def checked(module: Module, source: str) -> Module:
@@ -212,3 +214,22 @@ def in_order(computation: Computation) -> tuple[Instruction, ...]:
             return tuple(computation.by_name[name] for name in _ordered(edges)[0])
         seen.add(instruction.name)
     return computation.instructions
+
+
+def check_size(module: Module) -> None:
+    """Refuse a module that its calls blow up, before anything is inlined."""
+    sizes: dict[str, int] = {}
+    depths: dict[str, int] = {}
+    for name in module.order:
+        size, depth = 0, 0
+        for instruction in module.computations[name].instructions:
+            size += 1
+            if instruction.opcode in ("call", "while", "conditional", "async-start"):
+                called = [callee for names in instruction.called.values() for callee in names]
+                size += sum(sizes[callee] for callee in called)
+                depth = max([depth, *(1 + depths[callee] for callee in called)])
+        sizes[name], depths[name] = size, depth
+    if sizes[module.entry.name] > _MOST_INSTRUCTIONS:
+        raise InvalidInputError(f"its calls expand to more than {_MOST_INSTRUCTIONS} instructions")
+    if depths[module.entry.name] > _DEEPEST:
+        raise InvalidInputError(f"its calls are nested more than {_DEEPEST} deep")

@@ -4,9 +4,10 @@ A scheduled module keeps its order and its fusions. Of any other, elementwise ch
 Arguments are inputs; one that an output replaces is a state.
 """
 
-from tierplan.frontend.hlo_inline import HloInliner, Tree, named
+from tierplan.frontend.hlo_inline import HloInliner
 from tierplan.frontend.hlo_module import Index, Module
 from tierplan.frontend.hlo_parse import read_hlo
+from tierplan.frontend.hlo_tree import Tree, named
 from tierplan.frontend.jaxpr_block import Operand, Source, Value
 from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
 from tierplan.frontend.jaxpr_region import Region

@@ -1,16 +1,16 @@
 """Read an HLO module into one flat block: calls inlined, tuples taken apart, loops kept, branches chosen."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import cast
 
-from tierplan.frontend.hlo_check import branches_of, in_order
+from tierplan.frontend.hlo_check import branches_of, check_size, in_order
 from tierplan.frontend.hlo_counts import Counter
 from tierplan.frontend.hlo_fusion import streams_of
 from tierplan.frontend.hlo_module import Computation, Instruction, Module
 from tierplan.frontend.hlo_names import primitive_of
 from tierplan.frontend.hlo_shape import HloShape
+from tierplan.frontend.hlo_tree import Tree, done, keeps_bytes, leaves, number_of, passed_on, started
 from tierplan.frontend.hlo_trips import constant_trips
 from tierplan.frontend.jaxpr_block import (
     Count,
@@ -27,19 +27,12 @@ from tierplan.frontend.jaxpr_block import (
 )
 from tierplan.frontend.jaxpr_region import Region, made_here, stored
 from tierplan.ir.dtypes import BITS
-from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Attribute
-
-Tree: TypeAlias = "Source | tuple[Tree, ...] | None"
-"""A source for every array of a shape; None for a token."""
 
 _SAME = frozenset(("optimization-barrier", "domain", "add-dependency"))
 _FIRST_DONE = frozenset(("copy-done", "all-reduce-done"))
 _SECOND_DONE = frozenset(("all-gather-done", "collective-permute-done", "async-done"))
 _NO_OP_CALLS = frozenset(("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "LayoutConstraint"))
-_MOST_INSTRUCTIONS = 1_000_000
-_DEEPEST = 60
-_OP_NAME = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(slots=True)
@@ -54,7 +47,7 @@ class HloInliner:
 
     def __post_init__(self) -> None:
         self._counter = Counter(self.module)
-        _check_size(self.module)
+        check_size(self.module)
 
     def read(self, name: str, arguments: Sequence[Tree], region: Region, notes: Mapping[str, Attribute]) -> Tree:
         """Put the instructions of a computation into `region`; the sources of its result."""
@@ -89,7 +82,7 @@ class HloInliner:
         if opcode in _SAME or (opcode == "custom-call" and instruction.word("custom_call_target") in _NO_OP_CALLS):
             return operands[0]
         if opcode in _FIRST_DONE or opcode in _SECOND_DONE:
-            return _done(operands[0], opcode in _SECOND_DONE)
+            return done(operands[0], opcode in _SECOND_DONE)
         seen = self._view(instruction, operands)
         if seen is not None:
             return seen
@@ -111,7 +104,7 @@ class HloInliner:
         if shape.extents:
             self.constants.append(self._value(shape))
             return whole(self.constants[-1])
-        return Literal(_number(instruction.argument), self._dtype(shape))
+        return Literal(number_of(instruction.argument), self._dtype(shape))
 
     def _dtype(self, shape: HloShape) -> str:
         """The element type in memory: an unpacked small integer takes a byte."""
@@ -142,7 +135,7 @@ class HloInliner:
             return source.reshaped(shape.extents) if same_type else source.bitcast(dtype, shape.extents)
         if opcode == "reshape" and not self.module.scheduled and same_type:
             return source.reshaped(shape.extents)
-        if opcode == "transpose" and same_type and _keeps_bytes(instruction, source):
+        if opcode == "transpose" and same_type and keeps_bytes(instruction, source):
             return source.reshaped(shape.extents)
         return None
 
@@ -154,9 +147,11 @@ class HloInliner:
         region: Region,
         notes: Mapping[str, Attribute],
     ) -> Tree:
-        result = self.made(instruction.shape)
-        results = tuple(operand.value for operand in _leaves(result) if isinstance(operand, Operand))
-        sources = [leaf for operand in operands for leaf in _leaves(operand)]
+        result = started(instruction, operands, self.made(instruction.shape))
+        given = {id(leaf) for operand in operands for leaf in leaves(operand)}
+        fresh = [leaf for leaf in leaves(result) if isinstance(leaf, Operand) and id(leaf) not in given]
+        results = tuple(leaf.value for leaf in fresh)
+        sources = [leaf for operand in operands for leaf in leaves(operand)]
         counts = self._counter.of(instruction, computation)
         types = [operand.shape.dtype for operand in computation.operands(instruction) if operand.shape.dtype]
         dtype = max(types[:2], key=lambda name: BITS[name]) if counts.matrix and types else ""
@@ -170,8 +165,6 @@ class HloInliner:
         region.put(Kernel((step,)))
         if not results:
             region.controls.extend(source for source in sources if isinstance(source, Operand))
-        if instruction.opcode in ("copy-start", "collective-permute-start", "all-gather-start"):
-            return result
         return result
 
     def _attributes(
@@ -208,12 +201,12 @@ class HloInliner:
         if trips == 0:
             return initial
         body_of = self.module.computations[loop.called["body"][0]]
-        fixed = _passed_on(body_of)
+        fixed = passed_on(body_of)
         entering = self._entering(initial, body_of.parameters[0].shape, fixed)
         name, body = f"while.{self._n_loops}", Region()
         self._n_loops += 1
         decides = self.read(loop.called["condition"][0], [entering], body, notes)
-        body.controls.extend(leaf for leaf in _leaves(decides) if isinstance(leaf, Operand))
+        body.controls.extend(leaf for leaf in leaves(decides) if isinstance(leaf, Operand))
         out = self.read(body_of.name, [entering], body, notes)
         carries: list[LoopCarry] = []
         taken: set[Value] = set()
@@ -258,73 +251,3 @@ class HloInliner:
             region.put(node)
         region.controls.extend(chosen.controls)
         return result
-
-
-def named(instruction: Instruction) -> str:
-    """What the program calls an instruction: the name that JAX noted for an argument, else its own."""
-    noted = _OP_NAME.search(instruction.attributes)
-    return noted.group(1) if noted and instruction.opcode == "parameter" and noted.group(1) else instruction.name
-
-
-def _leaves(tree: Tree) -> list[Source]:
-    if isinstance(tree, tuple):
-        return [leaf for part in tree for leaf in _leaves(part)]
-    return [] if tree is None else [tree]
-
-
-def _done(started: Tree, second: bool) -> Tree:
-    if isinstance(started, tuple) and len(started) > 1:
-        return started[1 if second else 0]
-    return started
-
-
-def _passed_on(body: Computation) -> frozenset[int]:
-    """The elements of the state that no turn changes."""
-    if body.root.opcode != "tuple":
-        return frozenset()
-    return frozenset(
-        index
-        for index, part in enumerate(body.operands(body.root))
-        if part.opcode == "get-tuple-element"
-        and part.number("index", -1) == index
-        and part.operands[0] == body.parameters[0].name
-    )
-
-
-def _keeps_bytes(instruction: Instruction, source: Operand) -> bool:
-    """Whether a transposition leaves every byte in its place, extents of one aside; layouts are taken as written."""
-    permutation = instruction.numbers("dimensions")
-    moved = [axis for axis in permutation if axis < len(source.shape) and source.shape[axis] != 1]
-    return moved == sorted(moved)
-
-
-def _number(text: str) -> Attribute:
-    if text in ("true", "false"):
-        return text == "true"
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text[:40]
-
-
-def _check_size(module: Module) -> None:
-    """Refuse a module that its calls blow up, before anything is inlined."""
-    sizes: dict[str, int] = {}
-    depths: dict[str, int] = {}
-    for name in module.order:
-        size, depth = 0, 0
-        for instruction in module.computations[name].instructions:
-            size += 1
-            if instruction.opcode in ("call", "while", "conditional", "async-start"):
-                called = [callee for names in instruction.called.values() for callee in names]
-                size += sum(sizes[callee] for callee in called)
-                depth = max([depth, *(1 + depths[callee] for callee in called)])
-        sizes[name], depths[name] = size, depth
-    if sizes[module.entry.name] > _MOST_INSTRUCTIONS:
-        raise InvalidInputError(f"its calls expand to more than {_MOST_INSTRUCTIONS} instructions")
-    if depths[module.entry.name] > _DEEPEST:
-        raise InvalidInputError(f"its calls are nested more than {_DEEPEST} deep")

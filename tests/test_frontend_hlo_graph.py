@@ -125,7 +125,8 @@ def test_the_tiled_module_by_hand():
     assert [access.bytes for access in update.writes] == [8 * 4]
     weights = next(t for t in graph.tensors if t.name == "pair.0")
     assert (weights.dtype, weights.size) == ("int4", 32)
-    assert ops["copy-start"].reads[0].bytes == 8 * 128 * 2
+    assert [access.bytes for access in ops["copy-start"].reads] == [8 * 128 * 2]
+    assert [access.bytes for access in ops["copy-start"].writes] == [8 * 128 * 2], "only the copy is new"
 
 
 def loop(condition: str, step: str, start: str = "0") -> str:
