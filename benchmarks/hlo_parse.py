@@ -1,4 +1,4 @@
-"""Seconds to read HLO text of 100,000 instructions, and to make its graph.
+"""CPU seconds to read HLO text of 100,000 instructions, and to make its graph.
 
 python benchmarks/hlo_parse.py [instructions]
 
@@ -44,13 +44,13 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     name, fn, args = next(entry for entry in programs() if entry[0] == "gpt2-train")
     text = repeated(compile_function(fn, args, name).text, count)
-    began = time.perf_counter()
+    began = time.process_time()
     module = read_hlo(text, name)
-    read = time.perf_counter()
+    read = time.process_time()
     graph = graph_of_hlo(text, name)
-    made = time.perf_counter()
-    print(f"{module.n_instructions:,} instructions, {len(text) / 1e6:.1f} MB: read in {read - began:.2f} s")
-    print(f"read and made into a graph of {len(graph.ops):,} operations in {made - read:.2f} s")
+    made = time.process_time()
+    print(f"{module.n_instructions:,} instructions, {len(text) / 1e6:.1f} MB: read in {read - began:.2f} CPU s")
+    print(f"read and made into a graph of {len(graph.ops):,} operations in {made - read:.2f} CPU s")
 
 
 if __name__ == "__main__":
