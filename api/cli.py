@@ -10,6 +10,7 @@ from tierplan import __version__
 from tierplan.commands.allocate import allocate
 from tierplan.commands.cascade import cascade
 from tierplan.commands.compare import compare
+from tierplan.commands.compare_xla import compare_xla
 from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware):
     app.command()(_command)
+app.command("compare-xla")(compare_xla)
 
 
 def _print_version(wanted: bool) -> None:

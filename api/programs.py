@@ -9,7 +9,10 @@ from tierplan.ir.errors import InvalidInputError, nearest
 from tierplan.ir.graph import Graph
 from tierplan.models import load, names
 
-_KINDS = "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, or module:function for JAX"
+_KINDS = (
+    "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, XLA HLO text (.txt, .hlo), "
+    "or module:function for JAX"
+)
 _LONGEST_DEFAULT_CONTEXT = 4096
 
 
@@ -51,6 +54,8 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
         return _language_model(_text(path), spec, shaping)
     if path.suffix == ".csv":
         return _buffers(path, shaping)
+    if path.suffix in (".hlo", ".txt"):
+        return _hlo(path, shaping)
     if ":" in spec and not exists:
         _refuse(shaping.of_language_model(), "a JAX function; give '--shapes' or 'example_args' in its module")
         from tierplan.frontend.jax_function import load as load_function
@@ -103,6 +108,14 @@ def _buffers(path: Path, shaping: Shaping) -> Graph:
     from tierplan.frontend.lifespans import graph_of_buffers
 
     return graph_of_buffers(read_buffers(_text(path), str(path)), path.name)
+
+
+def _hlo(path: Path, shaping: Shaping) -> Graph:
+    options = [*shaping.of_language_model(), *(["--shapes"] if shaping.shapes is not None else [])]
+    _refuse(options, "an HLO module, which has its shapes; leave them out")
+    from tierplan.frontend.hlo_graph import graph_of_hlo
+
+    return graph_of_hlo(_text(path), str(path), cyclic=bool(shaping.cyclic))
 
 
 def _refuse(options: list[str], what: str) -> None:

@@ -49,12 +49,15 @@ def trace(
     trips: int = 1,
     fuse: bool = True,
     cyclic: bool = False,
+    probabilities: Mapping[str, Sequence[float]] | None = None,
 ) -> Graph:
     """The graph of one call of `fn`.
 
     `args` and `kwargs` hold arrays, `jax.ShapeDtypeStruct`s or pytrees of them; those at the indices `static` are
     passed as they are. `trips` is the trip count of every `while` whose own is not written in the program; its
-    operations carry the attribute `trips_assumed`. Of a `cond` the costlier branch is taken. With `fuse` elementwise
+    operations carry the attribute `trips_assumed`. Of a `cond` the costlier branch is taken, unless `probabilities`
+    tells how likely its branches are (`{"cond.0": (0.9, 0.1)}`, false first; conditionals are numbered as they stand in
+    the program): then all are in the graph, with operations and bytes in expectation. With `fuse` elementwise
     chains become single operations, else each primitive is one.
 
     Raises: InvalidInputError: JAX cannot trace the function with these arguments, or it computes nothing.
@@ -65,7 +68,7 @@ def trace(
 
     from tierplan.frontend.jaxpr_program import Program, graph_of
 
-    kwargs, roles = dict(kwargs or {}), roles or Roles()
+    kwargs, roles, chances = dict(kwargs or {}), roles or Roles(), _chances(probabilities, name)
     if trips < 0:
         raise InvalidInputError(f"a loop cannot run {trips} times; give a trip count of 0 or more")
     labels = _labels(fn, args, kwargs, name)
@@ -80,7 +83,9 @@ def trace(
     except Exception as error:
         raise _untraceable(name, error) from error
     results = [_path("result", path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
-    return graph_of(Program(name, closed, tuple(arguments), tuple(results)), trips=trips, fused=fuse, cyclic=cyclic)
+    return graph_of(
+        Program(name, closed, tuple(arguments), tuple(results)), trips=trips, fused=fuse, cyclic=cyclic, chances=chances
+    )
 
 
 def load(
@@ -90,7 +95,8 @@ def load(
 
     The arguments are those that `shapes` lists, or the module's `example_args`: a tuple, a dictionary from function
     name to tuple, or a callable that returns either. The module may also say `weights` (a tuple of argument indices,
-    or a dictionary from function name to one) and `cyclic` (a bool, or such a dictionary).
+    or a dictionary from function name to one), `cyclic` (a bool, or such a dictionary) and `probabilities` (a
+    dictionary from function name to those of its conditionals, as `trace` takes them).
 
     Raises: InvalidInputError: no such module or function, no arguments, or the function cannot be traced.
         MissingDependencyError: JAX is not installed.
@@ -103,7 +109,38 @@ def load(
     args = found.example_args() if shapes is None else read_shapes(shapes)
     roles = Roles(weights=indices_of(found, "weights"))
     repeats = flag_of(found, "cyclic") if cyclic is None else cyclic
-    return trace(found.function, args, name=spec, roles=roles, trips=trips, fuse=fuse, cyclic=repeats)
+    return trace(
+        found.function,
+        args,
+        name=spec,
+        roles=roles,
+        trips=trips,
+        fuse=fuse,
+        cyclic=repeats,
+        probabilities=found.declared("probabilities"),
+    )
+
+
+def _chances(given: Any, name: str) -> dict[str, tuple[float, ...]]:
+    """Probabilities that add up to one, by the name of the conditional.
+
+    Raises: InvalidInputError: they are anything else.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(f"probabilities of '{name}' are {given!r}; write like {{'cond.0': (0.9, 0.1)}}")
+    chances: dict[str, tuple[float, ...]] = {}
+    for key, values in given.items():
+        try:
+            chances[str(key)] = tuple(float(value) for value in values)
+        except (TypeError, ValueError):
+            raise InvalidInputError(
+                f"probabilities of {key} in '{name}' are {values!r}; write like (0.9, 0.1)"
+            ) from None
+        if not all(value >= 0 for value in chances[str(key)]) or abs(sum(chances[str(key)]) - 1) > 1e-9:
+            raise InvalidInputError(f"probabilities of {key} in '{name}' are {values!r}; they must add up to 1")
+    return chances
 
 
 def _require_jax() -> None:

@@ -25,6 +25,7 @@ from tierplan.frontend.jaxpr_block import (
     results_of,
 )
 from tierplan.frontend.jaxpr_counts import ELEMENTWISE, GENERATORS, REDUCTIONS
+from tierplan.ir.graph import Attribute
 
 FUSABLE = ELEMENTWISE | GENERATORS | REDUCTIONS | {"copy", "copy_p", "slice", "transpose"}
 
@@ -143,6 +144,7 @@ class _Group:
     results: set[Value]
     reduced: set[Value]
     fusable: bool
+    chance: Attribute = None
 
     @property
     def place(self) -> int:
@@ -160,7 +162,8 @@ def _group(index: int, node: Node) -> _Group:
     results = {result for step in node.steps for result in step.results}
     reduced = {result for step in node.steps for result in step.results if step.primitive in REDUCTIONS}
     domain = max(_domain(step) for step in node.steps)
-    return _Group([index], {index: node.steps}, domain, reads_of(node), results, reduced, True)
+    chance = node.steps[0].notes.get("probability")
+    return _Group([index], {index: node.steps}, domain, reads_of(node), results, reduced, True, chance)
 
 
 def _merged(nodes: list[Node], kept: Collection[Value]) -> tuple[Node, ...]:
@@ -192,7 +195,7 @@ def _may_merge(
     kept: Collection[Value],
 ) -> bool:
     shared = producer.results & consumer.reads
-    if not producer.fusable or shared & producer.reduced:
+    if not producer.fusable or shared & producer.reduced or producer.chance != consumer.chance:
         return False
     others = {index for value in producer.results for index in users.get(value, ())}
     outside = {id(owner[i]): owner[i] for i in others if owner[i] is not producer and owner[i] is not consumer}

@@ -4,7 +4,6 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -12,10 +11,10 @@ from jax.extend import core
 
 from tierplan.frontend.jaxpr_attributes import attributes_of, layout_of, literal_of
 from tierplan.frontend.jaxpr_block import (
+    Count,
     Kernel,
     Literal,
     LoopCarry,
-    Node,
     Operand,
     Repeat,
     Shape,
@@ -29,8 +28,10 @@ from tierplan.frontend.jaxpr_block import (
     whole,
 )
 from tierplan.frontend.jaxpr_counts import count
+from tierplan.frontend.jaxpr_region import Region, made_here, stored
 from tierplan.frontend.jaxpr_trips import constant_trips
 from tierplan.frontend.jaxpr_views import view
+from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Attribute
 
 _NOT_CALLS = frozenset((
@@ -38,25 +39,14 @@ _NOT_CALLS = frozenset((
 ))  # fmt: skip
 
 
-@dataclass(slots=True)
-class Region:
-    """Where steps are put: the nodes so far, what they make, and the values that decide about loops and branches."""
-
-    nodes: list[Node] = field(default_factory=list[Node])
-    controls: list[Operand] = field(default_factory=list[Operand])
-    made: set[Value] = field(default_factory=set[Value])
-
-    def put(self, node: Node) -> None:
-        """Add a node at the end."""
-        self.nodes.append(node)
-        self.made |= results_of(node)
-
-
 class Inliner:
     """One reading of one jaxpr: counts its loops, collects its constants, knows the notes that hold at present."""
 
-    def __init__(self, trips: int) -> None:
+    def __init__(self, trips: int, chances: Mapping[str, tuple[float, ...]] | None = None) -> None:
         self.constants: list[Value] = []
+        self.joined: list[tuple[Value, Value]] = []
+        self.unused = set(chances or ())
+        self._chances = chances or {}
         self._trips = trips
         self._n_loops: dict[str, int] = {}
         self._notes: dict[str, Attribute] = {}
@@ -140,28 +130,6 @@ class Inliner:
         region.put(Kernel((Step(primitive, tuple(operands), made, attributes, counted, self._notes),)))
         return [None if result is None else whole(result) for result in results]
 
-    def copied(self, source: Source, region: Region) -> Operand:
-        """The same content in bytes of its own."""
-        primitive = "broadcast_in_dim" if isinstance(source, Literal) else "copy"
-        attributes: dict[str, Attribute] = {"shape": (), "broadcast_dimensions": ()} if primitive != "copy" else {}
-        made = self._step(primitive, [source], [(source.shape, source.dtype)], attributes, region)
-        return cast("Operand", made[0])
-
-    def stored(self, source: Source, region: Region) -> Operand:
-        """The source itself when all of it lies in memory as it is, else a copy of it that does."""
-        if isinstance(source, Operand) and source.is_whole:
-            return source
-        return self.copied(source, region)
-
-    def _made_here(self, source: Source, body: Region, taken: set[Value]) -> Operand:
-        """The source, when a step of this body makes it for nobody else; else a copy."""
-        if isinstance(source, Operand) and source.is_whole and source.value in body.made and source.value not in taken:
-            taken.add(source.value)
-            return source
-        made = self.copied(source, body)
-        taken.add(made.value)
-        return made
-
     def _loop_name(self, kind: str) -> str:
         self._n_loops[kind] = self._n_loops.get(kind, -1) + 1
         return f"{kind}.{self._n_loops[kind]}"
@@ -188,7 +156,7 @@ class Inliner:
                 stacked.append(None)
                 continue
             value = Value(*layout)
-            written.append(Stack(value, self._made_here(element, body, taken)))
+            written.append(Stack(value, made_here(element, body, taken, self._notes)))
             stacked.append(whole(value))
         region.put(
             Repeat(name, trips, reverse, tuple(body.nodes), tuple(carries), tuple(written), tuple(body.controls))
@@ -225,8 +193,8 @@ class Inliner:
             if out is None:
                 after[index] = None
                 continue
-            made = self._made_here(out, body, taken)
-            carries.append(LoopCarry(self.stored(initial[index], region), body_in, made.value))
+            made = made_here(out, body, taken, self._notes)
+            carries.append(LoopCarry(stored(initial[index], region, self._notes), body_in, made.value))
             after[index] = made
         return carries, after
 
@@ -254,6 +222,9 @@ class Inliner:
         index, *rest = operands
         if isinstance(index, Operand):
             region.controls.append(index)
+        name = self._loop_name("cond")
+        if name in self._chances:
+            return self._weighed(name, params["branches"], rest, region)
         tried: list[tuple[tuple[int, int], Region, list[Source | None]]] = []
         for number, branch in enumerate(params["branches"]):
             inner = Region()
@@ -266,6 +237,44 @@ class Inliner:
             region.put(node)
         region.controls.extend(chosen.controls)
         return outs
+
+    def _weighed(
+        self, name: str, branches: Sequence[Any], operands: list[Source], region: Region
+    ) -> list[Source | None]:
+        """All branches one after the other, each weighed by its probability; they leave their results in one place."""
+        chances = self._chances[name]
+        self.unused.discard(name)
+        if len(chances) != len(branches):
+            raise InvalidInputError(f"{name} has {len(branches)} branches; {len(chances)} probabilities are given")
+        outer = float(cast("float", self._notes.get("probability", 1.0)))
+        parts: list[list[Operand | None]] = []
+        for number, (branch, chance) in enumerate(zip(branches, chances, strict=True)):
+            if chance == 0:
+                continue
+            told: dict[str, Attribute] = {"branch": number, "n_branches": len(branches), "probability": outer * chance}
+            with self._noted(told):
+                inner = Region()
+                outs = self.read(branch.jaxpr, branch.consts, operands, inner)
+                taken: set[Value] = set()
+                parts.append([None if out is None else made_here(out, inner, taken, self._notes) for out in outs])
+            for node in inner.nodes:
+                region.put(node)
+            region.controls.extend(inner.controls)
+        return [self._one_of(name, list(places), region) for places in zip(*parts, strict=True)]
+
+    def _one_of(self, name: str, places: Sequence[Operand | None], region: Region) -> Source | None:
+        """The result of whichever branch was taken: the bytes that all of them write."""
+        values = [place.value for place in places if place is not None]
+        if len(values) < 2:
+            return whole(values[0]) if values else None
+        made = Value(values[0].shape, values[0].dtype)
+        self.joined.extend((made, value) for value in values)
+        attributes: dict[str, Attribute] = {"read_bytes": (0,) * len(values), "update_bytes": 0, "of": name}
+        step = Step(
+            "one_of", tuple(whole(v) for v in values), (made,), attributes, Count(dtype=made.dtype), self._notes, True
+        )
+        region.put(Kernel((step,)))
+        return whole(made)
 
 
 def _scope(equation: Any, notes: Mapping[str, Attribute]) -> dict[str, Attribute]:

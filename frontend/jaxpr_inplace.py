@@ -94,9 +94,9 @@ def updated_in_place(
 
 
 def _update(node: Kernel, free: set[Value], shared: Shared) -> Kernel:
-    if len(node.steps) != 1 or node.steps[0].primitive not in UPDATES:
-        return node
     step = node.steps[0]
+    if len(node.steps) != 1 or step.in_place or not (step.primitive in UPDATES or "update_bytes" in step.attributes):
+        return node
     target, *others = list(operands_of((step,)))
     if step.operands[0] is not target or not target.is_whole or target.value not in free:
         return node

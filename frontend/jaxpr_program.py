@@ -1,40 +1,20 @@
-"""From a traced program to a graph: arguments, donation, results, and the order of the transforms between."""
+"""From a traced program to a graph: arguments, donation, results."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tierplan.frontend.jaxpr_attributes import layout_of
-from tierplan.frontend.jaxpr_block import (
-    Kernel,
-    Node,
-    Operand,
-    Source,
-    Value,
-    live,
-    operands_of,
-    reads_of,
-    results_of,
-    whole,
-)
-from tierplan.frontend.jaxpr_counts import ELEMENTWISE, GENERATORS
-from tierplan.frontend.jaxpr_emit import Draft, Names, emit
-from tierplan.frontend.jaxpr_fuse import fuse
-from tierplan.frontend.jaxpr_inline import Inliner, Region
-from tierplan.frontend.jaxpr_inplace import Shared, copy_of, updated_in_place
+from tierplan.frontend.jaxpr_block import Source, Value, whole
+from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
+from tierplan.frontend.jaxpr_inline import Inliner
+from tierplan.frontend.jaxpr_region import Region
 from tierplan.ir.errors import InvalidInputError
-from tierplan.ir.graph import Graph, TensorKind
+from tierplan.ir.graph import Graph
 
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One leaf of the arguments: its name, whether it is a weight, whether its bytes are given up for a result."""
-
-    name: str
-    weight: bool
-    donated: bool
+__all__ = ["Argument", "Program", "graph_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,60 +27,41 @@ class Program:
     results: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A program read: its nodes, its arguments in order, its results by name.
-
-    `states` pairs each donated argument with the result that takes its place; `controls` only decide about branches.
-    """
-
-    nodes: tuple[Node, ...]
-    arguments: tuple[Value, ...]
-    constants: tuple[Value, ...]
-    results: dict[str, Value]
-    states: dict[Value, Value]
-    controls: frozenset[Value]
-
-
-def graph_of(program: Program, *, trips: int, fused: bool, cyclic: bool) -> Graph:
+def graph_of(
+    program: Program,
+    *,
+    trips: int,
+    fused: bool,
+    cyclic: bool,
+    chances: Mapping[str, tuple[float, ...]] | None = None,
+) -> Graph:
     """The graph of a traced program.
 
-    Raises: InvalidInputError: the program computes nothing.
+    Raises: InvalidInputError: the program computes nothing; probabilities are given for a conditional that is not
+        there, or not one for each branch.
     """
-    block = _read(program, trips)
-    kept = set(block.results.values())
-    nodes = live(block.nodes, kept | block.controls)
-    if fused:
-        nodes = fuse(nodes, kept)
-    shared = Shared()
-    nodes = updated_in_place(nodes, kept, set(block.states), shared)
-    nodes, block = _with_states(nodes, block, shared)
-    if not nodes:
-        raise InvalidInputError(f"'{program.name}' computes nothing that it returns; return an array that it computes")
-    draft = Draft(_names(program, block), _kinds(program, block), shared.roots())
-    for value in block.arguments:
-        draft.tensor(value, "argument")
-    emit(nodes, draft)
-    return Graph(program.name, tuple(draft.tensors.values()), tuple(draft.ops), tuple(draft.loops), cyclic)
+    return graph_of_block(program.name, _read(program, trips, chances), program.arguments, fused=fused, cyclic=cyclic)
 
 
-def _read(program: Program, trips: int) -> _Block:
+def _read(program: Program, trips: int, chances: Mapping[str, tuple[float, ...]] | None) -> Block:
     jaxpr = program.closed.jaxpr
     layouts = [layout_of(variable.aval) for variable in jaxpr.invars]
     values = [Value(*(layout or ((0,), "bool"))) for layout in layouts]
-    inliner, region = Inliner(trips), Region()
+    inliner, region = Inliner(trips, chances), Region()
     outs = inliner.read(jaxpr, program.closed.consts, [whole(value) for value in values], region)
+    if inliner.unused:
+        raise InvalidInputError(
+            f"probabilities are given for {', '.join(sorted(inliner.unused))}, which '{program.name}' does not have; "
+            "conditionals are named cond.0, cond.1 ... in the order of the program"
+        )
     named = {name: out for name, out in zip(program.results, outs, strict=True) if out is not None}
     replaced = _donated(program, values, named)
-    results: dict[str, Value] = {}
-    for name, out in named.items():
-        unchanged = isinstance(out, Operand) and out.value is replaced.get(name) and out.is_whole
-        fresh = isinstance(out, Operand) and out.value in region.made and out.value not in results.values()
-        stored = out if isinstance(out, Operand) and out.is_whole and (unchanged or fresh) else None
-        results[name] = (stored or inliner.copied(out, region)).value
+    results = results_in_memory(named, replaced, region)
     states = {argument: results[name] for name, argument in replaced.items()}
     controls = frozenset(control.value for control in region.controls)
-    return _Block(tuple(region.nodes), tuple(values), tuple(inliner.constants), results, states, controls)
+    return Block(
+        tuple(region.nodes), tuple(values), tuple(inliner.constants), results, states, controls, tuple(inliner.joined)
+    )
 
 
 def _donated(program: Program, values: Sequence[Value], results: Mapping[str, Source]) -> dict[str, Value]:
@@ -123,58 +84,3 @@ def _donated(program: Program, values: Sequence[Value], results: Mapping[str, So
             pairs[name] = fitting
             left.remove(fitting)
     return pairs
-
-
-def _with_states(nodes: tuple[Node, ...], block: _Block, shared: Shared) -> tuple[tuple[Node, ...], _Block]:
-    """Let each donated argument share its bytes with its result, copied there at the end if they are needed before."""
-    results, states, copies = dict(block.results), dict(block.states), list[Node]()
-    for argument, result in block.states.items():
-        if argument is result or shared.root(argument) is shared.root(result):
-            continue
-        if result in shared.roots() or not _replaces(nodes, argument, result, shared):
-            kernel, made = copy_of(result)
-            copies.append(kernel)
-            states[argument] = made
-            results = {name: made if value is result else value for name, value in results.items()}
-        shared.join(argument, states[argument])
-    return (*nodes, *copies), replace(block, results=results, states=states)
-
-
-def _replaces(nodes: Sequence[Node], old: Value, new: Value, shared: Shared) -> bool:
-    """Whether nothing reads `old`, or what shares its bytes, once `new` is written."""
-    group = shared.groups().get(shared.root(old), {old}) - {new}
-    made = next(index for index, node in enumerate(nodes) if new in results_of(node))
-    last = max((index for index, node in enumerate(nodes) if group & reads_of(node)), default=-1)
-    return last < made or (last == made and _rewrites(nodes[made], old, new, shared))
-
-
-def _rewrites(node: Node, old: Value, new: Value, shared: Shared) -> bool:
-    """Whether one node can write `new` over `old` while it reads it: element by element, or turn by turn."""
-    if isinstance(node, Kernel):
-        aligned = all(step.primitive in ELEMENTWISE | {"copy"} | GENERATORS for step in node.steps)
-        same_size = all(operand.size == new.size for operand in operands_of(node.steps) if operand.value is old)
-        return aligned and same_size
-    inside = {value for part in node.body for value in reads_of(part)}
-    entering = [carry for carry in node.carries if carry.initial.value is old]
-    if len(entering) != 1 or entering[0].body_out is not new or old in inside:
-        return False
-    return _replaces(node.body, entering[0].body_in, new, shared)
-
-
-def _names(program: Program, block: _Block) -> Names:
-    names = Names()
-    for argument, value in zip(program.arguments, block.arguments, strict=True):
-        names.give(value, argument.name)
-    for name, value in block.results.items():
-        names.give(value, name)
-    return names
-
-
-def _kinds(program: Program, block: _Block) -> dict[Value, TensorKind]:
-    kinds = dict.fromkeys(block.results.values(), TensorKind.OUTPUT)
-    kinds |= dict.fromkeys(block.constants, TensorKind.CONSTANT)
-    for argument, value in zip(program.arguments, block.arguments, strict=True):
-        kinds[value] = TensorKind.WEIGHT if argument.weight else TensorKind.INPUT
-    for argument, result in block.states.items():
-        kinds |= {argument: TensorKind.STATE, result: TensorKind.STATE}
-    return kinds

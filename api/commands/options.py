@@ -6,7 +6,10 @@ import typer
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A built-in model, a config.json, a buffer .csv, or module:function for JAX."),
+    typer.Argument(
+        metavar="MODEL",
+        help="A built-in model, a config.json, a buffer .csv, XLA HLO text, or module:function for JAX.",
+    ),
 ]
 Hardware = Annotated[
     str, typer.Option("--hardware", "-H", metavar="HW", help="A built-in machine or a hardware YAML file.")
