@@ -82,12 +82,13 @@ def updated_in_place(
     mine = set(own)
     done: list[Node] = []
     for index, node in enumerate(nodes):
-        free = {value for value in mine if last.get(value) == index and value not in kept}
-        if isinstance(node, Repeat):
-            copies, node = _loop(node, free, shared)
-            done.extend(copies)
-        else:
-            node = _update(node, free, shared)
+        if isinstance(node, Repeat) or node.steps[0].primitive in UPDATES:
+            free = {value for value in reads_of(node) & mine if last.get(value) == index and value not in kept}
+            if isinstance(node, Repeat):
+                copies, node = _loop(node, free, shared)
+                done.extend(copies)
+            else:
+                node = _update(node, free, shared)
         done.append(node)
         mine |= results_of(node)
     return tuple(done)

@@ -1,30 +1,15 @@
-"""From a traced program to a graph: arguments, donation, results, and the order of the transforms between."""
+"""From a traced program to a graph: its arguments, which of them are donated, and its results."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from tierplan.frontend.block_program import Block, graph_of_block
 from tierplan.frontend.jaxpr_attributes import layout_of
-from tierplan.frontend.jaxpr_block import (
-    Kernel,
-    Node,
-    Operand,
-    Source,
-    Value,
-    live,
-    operands_of,
-    reads_of,
-    results_of,
-    whole,
-)
-from tierplan.frontend.jaxpr_counts import ELEMENTWISE, GENERATORS
-from tierplan.frontend.jaxpr_emit import Draft, Names, emit
-from tierplan.frontend.jaxpr_fuse import fuse
+from tierplan.frontend.jaxpr_block import Operand, Source, Value, whole
 from tierplan.frontend.jaxpr_inline import Inliner, Region
-from tierplan.frontend.jaxpr_inplace import Shared, copy_of, updated_in_place
-from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph, TensorKind
 
 
@@ -47,44 +32,15 @@ class Program:
     results: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A program read: its nodes, its arguments in order, its results by name.
-
-    `states` pairs each donated argument with the result that takes its place; `controls` only decide about branches.
-    """
-
-    nodes: tuple[Node, ...]
-    arguments: tuple[Value, ...]
-    constants: tuple[Value, ...]
-    results: dict[str, Value]
-    states: dict[Value, Value]
-    controls: frozenset[Value]
-
-
 def graph_of(program: Program, *, trips: int, fused: bool, cyclic: bool) -> Graph:
     """The graph of a traced program.
 
     Raises: InvalidInputError: the program computes nothing.
     """
-    block = _read(program, trips)
-    kept = set(block.results.values())
-    nodes = live(block.nodes, kept | block.controls)
-    if fused:
-        nodes = fuse(nodes, kept)
-    shared = Shared()
-    nodes = updated_in_place(nodes, kept, set(block.states), shared)
-    nodes, block = _with_states(nodes, block, shared)
-    if not nodes:
-        raise InvalidInputError(f"'{program.name}' computes nothing that it returns; return an array that it computes")
-    draft = Draft(_names(program, block), _kinds(program, block), shared.roots())
-    for value in block.arguments:
-        draft.tensor(value, "argument")
-    emit(nodes, draft)
-    return Graph(program.name, tuple(draft.tensors.values()), tuple(draft.ops), tuple(draft.loops), cyclic)
+    return graph_of_block(program.name, _read(program, trips), fused=fused, cyclic=cyclic)
 
 
-def _read(program: Program, trips: int) -> _Block:
+def _read(program: Program, trips: int) -> Block:
     jaxpr = program.closed.jaxpr
     layouts = [layout_of(variable.aval) for variable in jaxpr.invars]
     values = [Value(*(layout or ((0,), "bool"))) for layout in layouts]
@@ -100,7 +56,11 @@ def _read(program: Program, trips: int) -> _Block:
         results[name] = (stored or inliner.copied(out, region)).value
     states = {argument: results[name] for name, argument in replaced.items()}
     controls = frozenset(control.value for control in region.controls)
-    return _Block(tuple(region.nodes), tuple(values), tuple(inliner.constants), results, states, controls)
+    arguments = {
+        value: (argument.name, TensorKind.WEIGHT if argument.weight else TensorKind.INPUT)
+        for argument, value in zip(program.arguments, values, strict=True)
+    }
+    return Block(tuple(region.nodes), arguments, tuple(inliner.constants), results, states, controls)
 
 
 def _donated(program: Program, values: Sequence[Value], results: Mapping[str, Source]) -> dict[str, Value]:
@@ -123,58 +83,3 @@ def _donated(program: Program, values: Sequence[Value], results: Mapping[str, So
             pairs[name] = fitting
             left.remove(fitting)
     return pairs
-
-
-def _with_states(nodes: tuple[Node, ...], block: _Block, shared: Shared) -> tuple[tuple[Node, ...], _Block]:
-    """Let each donated argument share its bytes with its result, copied there at the end if they are needed before."""
-    results, states, copies = dict(block.results), dict(block.states), list[Node]()
-    for argument, result in block.states.items():
-        if argument is result or shared.root(argument) is shared.root(result):
-            continue
-        if result in shared.roots() or not _replaces(nodes, argument, result, shared):
-            kernel, made = copy_of(result)
-            copies.append(kernel)
-            states[argument] = made
-            results = {name: made if value is result else value for name, value in results.items()}
-        shared.join(argument, states[argument])
-    return (*nodes, *copies), replace(block, results=results, states=states)
-
-
-def _replaces(nodes: Sequence[Node], old: Value, new: Value, shared: Shared) -> bool:
-    """Whether nothing reads `old`, or what shares its bytes, once `new` is written."""
-    group = shared.groups().get(shared.root(old), {old}) - {new}
-    made = next(index for index, node in enumerate(nodes) if new in results_of(node))
-    last = max((index for index, node in enumerate(nodes) if group & reads_of(node)), default=-1)
-    return last < made or (last == made and _rewrites(nodes[made], old, new, shared))
-
-
-def _rewrites(node: Node, old: Value, new: Value, shared: Shared) -> bool:
-    """Whether one node can write `new` over `old` while it reads it: element by element, or turn by turn."""
-    if isinstance(node, Kernel):
-        aligned = all(step.primitive in ELEMENTWISE | {"copy"} | GENERATORS for step in node.steps)
-        same_size = all(operand.size == new.size for operand in operands_of(node.steps) if operand.value is old)
-        return aligned and same_size
-    inside = {value for part in node.body for value in reads_of(part)}
-    entering = [carry for carry in node.carries if carry.initial.value is old]
-    if len(entering) != 1 or entering[0].body_out is not new or old in inside:
-        return False
-    return _replaces(node.body, entering[0].body_in, new, shared)
-
-
-def _names(program: Program, block: _Block) -> Names:
-    names = Names()
-    for argument, value in zip(program.arguments, block.arguments, strict=True):
-        names.give(value, argument.name)
-    for name, value in block.results.items():
-        names.give(value, name)
-    return names
-
-
-def _kinds(program: Program, block: _Block) -> dict[Value, TensorKind]:
-    kinds = dict.fromkeys(block.results.values(), TensorKind.OUTPUT)
-    kinds |= dict.fromkeys(block.constants, TensorKind.CONSTANT)
-    for argument, value in zip(program.arguments, block.arguments, strict=True):
-        kinds[value] = TensorKind.WEIGHT if argument.weight else TensorKind.INPUT
-    for argument, result in block.states.items():
-        kinds |= {argument: TensorKind.STATE, result: TensorKind.STATE}
-    return kinds
