@@ -205,9 +205,7 @@ def average_pool(
     count_padding: bool,
 ) -> Operand:
     """The mean over windows; without `count_padding` over what lies in the image."""
-    total = pool(
-        ops, "reduce_window_sum", image, window=window, strides=strides, padding=padding, dilation=dilation
-    )
+    total = pool(ops, "reduce_window_sum", image, window=window, strides=strides, padding=padding, dilation=dilation)
     if count_padding or all(pair == (0, 0) for pair in padding):
         return ops.elementwise("div", total, number(math.prod(window), total.dtype))
     sizes = image.shape[2:]
@@ -428,9 +426,7 @@ def top_k(ops: ArrayOps, source: Source, k: int, axis: int, index_dtype: str) ->
     return [values, ops.array(ops.convert(places, index_dtype))]
 
 
-def interpolated(
-    ops: ArrayOps, source: Source, axis: int, taps: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> Operand:
+def interpolated(ops: ArrayOps, source: Source, axis: int, taps: Sequence[tuple[np.ndarray, np.ndarray]]) -> Operand:
     """Along one axis the weighted sum of the elements at given places: `taps` are (places, weights)."""
     x = ops.array(source)
     axis = axis_of(axis, len(x.shape))

@@ -44,13 +44,9 @@ def repeated(
         written = [_own(ops, element, body, inner | taken) for element in elements]
     stacks = [ops.value((trips, *element.shape), element.dtype) for element in written]
     stored = [source if isinstance(source, Operand) and source.is_whole else ops.copied(source) for source in initial]
-    carries = [
-        LoopCarry(before, value, out.value) for before, value, out in zip(stored, entering, outs, strict=True)
-    ]
+    carries = [LoopCarry(before, value, out.value) for before, value, out in zip(stored, entering, outs, strict=True)]
     parts = tuple(Stack(value, element) for value, element in zip(stacks, written, strict=True))
-    ops.region.put(
-        Repeat(name, trips, reverse, tuple(body.nodes), tuple(carries), parts, tuple(body.controls))
-    )
+    ops.region.put(Repeat(name, trips, reverse, tuple(body.nodes), tuple(carries), parts, tuple(body.controls)))
     return [*outs], [whole(value) for value in stacks]
 
 

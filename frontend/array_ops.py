@@ -8,6 +8,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ class ArrayOps:
         return whole(made)
 
     def apply(
-        self, primitive: str, operands: Sequence[Source], shape: Sequence[int], dtype: str, **attributes: Attribute
+        self, primitive: str, operands: Sequence[Source], shape: Sequence[int], dtype: str, /, **attributes: Attribute
     ) -> Operand:
         """One primitive with one result, or the view that it is."""
         return self.steps(primitive, operands, [(tuple(shape), dtype)], attributes)[0]
@@ -163,7 +164,9 @@ class ArrayOps:
             "broadcast_in_dim", [source], target, source.dtype, shape=target, broadcast_dimensions=axes, sharding=None
         )
 
-    def elementwise(self, primitive: str, *sources: Source, dtype: str | None = None, **attributes: Attribute) -> Operand:
+    def elementwise(
+        self, primitive: str, *sources: Source, dtype: str | None = None, **attributes: Attribute
+    ) -> Operand:
         """An elementwise primitive; numbers of the program stay numbers, arrays are spread to one shape."""
         shape = broadcast_shape([source.shape for source in sources])
         spread = [s if isinstance(s, Literal) else self.broadcast(s, shape) for s in sources]
@@ -244,7 +247,7 @@ class ArrayOps:
     def parts(self, source: Source, axis: int, sizes: Sequence[int]) -> list[Operand]:
         """The source cut along an axis."""
         edges = [sum(sizes[:n]) for n in range(len(sizes) + 1)]
-        return [self.along(source, axis, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        return [self.along(source, axis, a, b) for a, b in pairwise(edges)]
 
     def concatenate(self, sources: Sequence[Source], axis: int) -> Operand:
         """Arrays side by side."""

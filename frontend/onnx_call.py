@@ -101,14 +101,14 @@ class Call:
             return list(self.ints("axes"))
         return self.numbers(index, "axes") if self.has(index) else None
 
-    def int(self, name: str, default: int) -> int:
+    def whole(self, name: str, default: int) -> int:
         """A whole-number attribute."""
         value = self.attributes.get(name, default)
         if not isinstance(value, int):
             raise InvalidInputError(f"{self.node}: attribute '{name}' is no whole number")
         return value
 
-    def float(self, name: str, default: float) -> float:
+    def real(self, name: str, default: float) -> float:
         """A number attribute."""
         value = self.attributes.get(name, default)
         if not isinstance(value, int | float):

@@ -15,9 +15,9 @@ from tierplan.ir.errors import InvalidInputError
 
 def _fused_matmul(call: Call) -> Source:
     ops = call.ops
-    a, b = (_turned(ops, call.x(n), bool(call.int(name, 0))) for n, name in ((0, "transA"), (1, "transB")))
+    a, b = (_turned(ops, call.x(n), bool(call.whole(name, 0))) for n, name in ((0, "transA"), (1, "transB")))
     made: Source = matmul(ops, a, b)
-    alpha = call.float("alpha", 1.0)
+    alpha = call.real("alpha", 1.0)
     return ops.elementwise("mul", made, like(alpha, made)) if alpha != 1.0 else made
 
 
@@ -45,19 +45,19 @@ def _embed_norm(call: Call) -> Sequence[Source | None]:
     made = ops.elementwise("add", made, ops.along(call.x(3), 0, 0, tokens))
     if call.has(4) and call.has(1):
         made = ops.elementwise("add", made, take(ops, call.x(4), call.x(1), 0))
-    normal = normalised(ops, made, [-1], call.float("epsilon", 1e-12))
+    normal = normalised(ops, made, [-1], call.real("epsilon", 1e-12))
     return [affine(ops, normal, call.maybe(5), call.maybe(6)), None, made]
 
 
 def _packed_attention(call: Call) -> Sequence[Source | None]:
     """Query, key and value from one product with packed weights."""
-    ops, heads = call.ops, call.int("num_heads", 1)
+    ops, heads = call.ops, call.whole("num_heads", 1)
     product = affine(ops, matmul(ops, call.x(0), call.x(1)), None, call.maybe(2))
     width = product.shape[-1]
     sizes = list(call.ints("qkv_hidden_sizes")) or [width // 3] * 3
     q, k, v = (heads_apart(call, part, heads) for part in ops.parts(product, 2, sizes))
     made = attention(
-        ops, q, k, v, scale=call.float("scale", 0.0) or None, causal=bool(call.int("unidirectional", 0)),
+        ops, q, k, v, scale=call.real("scale", 0.0) or None, causal=bool(call.whole("unidirectional", 0)),
         mask=_padding_mask(ops, call.maybe(3), q.shape[0]),
     )  # fmt: skip
     return [heads_together(call, made)]
@@ -70,7 +70,7 @@ def _padding_mask(ops: ArrayOps, mask: Source | None, batch: int) -> Source | No
 
 
 def _multi_head_attention(call: Call) -> Sequence[Source | None]:
-    ops, heads = call.ops, call.int("num_heads", 1)
+    ops, heads = call.ops, call.whole("num_heads", 1)
     parts: list[Source] = [call.x(0), call.x(1), call.x(2)]
     if call.has(3):
         widths = [x.shape[-1] for x in parts]
@@ -80,27 +80,27 @@ def _multi_head_attention(call: Call) -> Sequence[Source | None]:
     if call.has(6) and call.has(7):
         k, v = (ops.concatenate([call.x(n), new], 2) for n, new in ((6, k), (7, v)))
     made = attention(
-        ops, q, k, v, scale=call.float("scale", 0.0) or None, mask=call.maybe(5),
-        causal=bool(call.int("unidirectional", 0)),
+        ops, q, k, v, scale=call.real("scale", 0.0) or None, mask=call.maybe(5),
+        causal=bool(call.whole("unidirectional", 0)),
     )  # fmt: skip
     return [heads_together(call, made), k, v]
 
 
 def _grouped_attention(call: Call) -> Sequence[Source | None]:
     """Grouped queries over a cache; the past is taken to be full."""
-    ops, heads, kv_heads = call.ops, call.int("num_heads", 1), call.int("kv_num_heads", 1)
+    ops, heads, kv_heads = call.ops, call.whole("num_heads", 1), call.whole("kv_num_heads", 1)
     if call.has(1) and call.has(2):
         q, k, v = call.x(0), call.x(1), call.x(2)
     else:
         width = call.shape()[-1] // max(1, heads + 2 * kv_heads)
         q, k, v = ops.parts(call.x(0), 2, [heads * width, kv_heads * width, kv_heads * width])
     query, key, value = heads_apart(call, q, heads), heads_apart(call, k, kv_heads), heads_apart(call, v, kv_heads)
-    if call.int("do_rotary", 0) and call.has(7) and call.has(8):
+    if call.whole("do_rotary", 0) and call.has(7) and call.has(8):
         start = call.shape(3)[2] if call.has(3) else 0
         query, key = (_rotated(ops, x, call.x(7), call.x(8), start) for x in (query, key))
     if call.has(3) and call.has(4):
         key, value = (ops.concatenate([call.x(n), new], 2) for n, new in ((3, key), (4, value)))
-    made = attention(ops, query, key, value, scale=call.float("scale", 0.0) or None, causal=query.shape[2] > 1)
+    made = attention(ops, query, key, value, scale=call.real("scale", 0.0) or None, causal=query.shape[2] > 1)
     return [heads_together(call, made), key, value]
 
 
@@ -119,7 +119,7 @@ def _rotated(ops: ArrayOps, x: Source, cosines: Source, sines: Source, start: in
 def _rotary(call: Call) -> Source:
     ops, x = call.ops, call.x(0)
     flat = len(x.shape) == 3
-    heads = call.int("num_heads", 0) or (x.shape[2] // max(1, 2 * call.shape(2)[1]) if flat else 0)
+    heads = call.whole("num_heads", 0) or (x.shape[2] // max(1, 2 * call.shape(2)[1]) if flat else 0)
     made = _rotated(ops, heads_apart(call, x, heads), call.x(2), call.x(3), 0)
     return heads_together(call, made) if flat else made
 
@@ -127,7 +127,9 @@ def _rotary(call: Call) -> Source:
 def _few_bits(call: Call) -> Source:
     """Weights of few bits, packed [n, blocks, bytes], each block with a scale: unpacked for the product."""
     ops, x = call.ops, call.x(0)
-    n, k, bits, block = (call.int(name, default) for name, default in (("N", 1), ("K", 1), ("bits", 4), ("block_size", 32)))
+    n, k, bits, block = (
+        call.whole(name, default) for name, default in (("N", 1), ("K", 1), ("bits", 4), ("block_size", 32))
+    )
     if n < 1 or k < 1 or block < 1 or bits not in (2, 4, 8):
         raise InvalidInputError(f"{call.node}: {n} x {k} weights of {bits} bits in blocks of {block}")
     blocks = -(-k // block)
@@ -159,7 +161,7 @@ def _through_real(function: Callable[[Call, list[Source]], Source], n_inputs: in
 def _join_quantised(call: Call) -> Source:
     ops = call.ops
     parts = [dequantised(ops, *(call.x(n + m) for m in range(3)), 0) for n in range(2, len(call.entries) - 2, 3)]
-    return quantised(ops, ops.concatenate(parts, call.int("axis", 0)), call.x(0), call.x(1), call.x(1).dtype)
+    return quantised(ops, ops.concatenate(parts, call.whole("axis", 0)), call.x(0), call.x(1), call.x(1).dtype)
 
 
 def _integer_to_float(call: Call) -> Source:
@@ -199,11 +201,11 @@ def _fast_gelu(call: Call) -> Source:
 
 
 def _quick_gelu(call: Call) -> Source:
-    return silu(call.ops, call.x(0), call.float("alpha", 1.702))
+    return silu(call.ops, call.x(0), call.real("alpha", 1.702))
 
 
 def _pooled(call: Call, reals: list[Source]) -> Source:
-    last = bool(call.int("channels_last", 0))
+    last = bool(call.whole("channels_last", 0))
     rank = len(reals[0].shape)
     return call.ops.mean(reals[0], range(1, rank - 1) if last else range(2, rank), keep=True)
 
@@ -211,13 +213,13 @@ def _pooled(call: Call, reals: list[Source]) -> Source:
 def _leaky(call: Call, reals: list[Source]) -> Source:
     x = reals[0]
     positive = call.ops.elementwise("ge", x, like(0, x))
-    return call.ops.select(positive, x, call.ops.elementwise("mul", x, like(call.float("alpha", 0.01), x)))
+    return call.ops.select(positive, x, call.ops.elementwise("mul", x, like(call.real("alpha", 0.01), x)))
 
 
 def _softmax(call: Call, reals: list[Source]) -> Source:
     from tierplan.frontend.array_layers import softmax
 
-    return softmax(call.ops, reals[0], [axis_of(call.int("axis", -1), len(reals[0].shape))])
+    return softmax(call.ops, reals[0], [axis_of(call.whole("axis", -1), len(reals[0].shape))])
 
 
 CONTRIB: dict[str, Handler] = {

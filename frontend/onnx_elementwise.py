@@ -21,7 +21,12 @@ _BINARY = {
     "Less": "lt", "LessOrEqual": "le", "Greater": "gt", "GreaterOrEqual": "ge", "BitwiseAnd": "and",
     "BitwiseOr": "or", "BitwiseXor": "xor",
 }  # fmt: skip
-_REDUCED = {"ReduceSum": "reduce_sum", "ReduceMax": "reduce_max", "ReduceMin": "reduce_min", "ReduceProd": "reduce_prod"}
+_REDUCED = {
+    "ReduceSum": "reduce_sum",
+    "ReduceMax": "reduce_max",
+    "ReduceMin": "reduce_min",
+    "ReduceProd": "reduce_prod",
+}
 
 
 def _unary(primitive: str) -> Handler:
@@ -71,7 +76,7 @@ def _elu(ops: ArrayOps, x: Source, alpha: float, gamma: float = 1.0) -> Source:
 
 
 def _celu(ops: ArrayOps, x: Source, call: Call) -> Source:
-    alpha = call.float("alpha", 1.0)
+    alpha = call.real("alpha", 1.0)
     bent = ops.elementwise("expm1", ops.elementwise("div", x, like(alpha, x)))
     low = ops.elementwise("min", ops.elementwise("mul", bent, like(alpha, x)), like(0, x))
     return ops.elementwise("add", ops.elementwise("max", x, like(0, x)), low)
@@ -91,6 +96,11 @@ def clamped(ops: ArrayOps, x: Source, low: Source, high: Source) -> Source:
 def softplus(ops: ArrayOps, x: Source) -> Source:
     """log(1 + exp(x))."""
     return ops.elementwise("log1p", ops.elementwise("exp", x))
+
+
+def softsign(ops: ArrayOps, x: Source) -> Source:
+    """x / (1 + |x|)."""
+    return ops.elementwise("div", x, ops.elementwise("add", ops.elementwise("abs", x), like(1, x)))
 
 
 def gelu(ops: ArrayOps, x: Source, *, tanh: bool = False) -> Source:
@@ -140,9 +150,11 @@ def _pow(call: Call) -> Source:
 def _mod(call: Call) -> Source:
     ops, x, y = call.ops, call.x(0), call.x(1)
     rest = ops.elementwise("rem", x, y)
-    if call.int("fmod", 0):
+    if call.whole("fmod", 0):
         return rest
-    other = ops.elementwise("lt", ops.elementwise("mul", ops.elementwise("sign", rest), ops.elementwise("sign", y)), like(0, x))
+    other = ops.elementwise(
+        "lt", ops.elementwise("mul", ops.elementwise("sign", rest), ops.elementwise("sign", y)), like(0, x)
+    )
     return ops.select(other, ops.elementwise("add", rest, y), rest)
 
 
@@ -153,7 +165,7 @@ def _mean(call: Call) -> Source:
 
 
 def _cast(call: Call) -> Source:
-    to = call.int("to", 1)
+    to = call.whole("to", 1)
     if to not in DTYPES:
         raise InvalidInputError(f"{call.node} casts to type number {to}; only numbers have a place in a plan")
     return call.ops.convert(call.x(), DTYPES[to])
@@ -171,7 +183,7 @@ def _bit_shift(call: Call) -> Source:
 
 
 def _shrink(ops: ArrayOps, x: Source, call: Call) -> Source:
-    bias, edge = like(call.float("bias", 0.0), x), call.float("lambd", 0.5)
+    bias, edge = like(call.real("bias", 0.0), x), call.real("lambd", 0.5)
     above, below = ops.elementwise("gt", x, like(edge, x)), ops.elementwise("lt", x, like(-edge, x))
     low = ops.select(below, ops.elementwise("add", x, bias), like(0, x))
     return ops.select(above, ops.elementwise("sub", x, bias), low)
@@ -191,7 +203,7 @@ def _softmax(function: Callable[[ArrayOps, Source, Sequence[int]], Source]) -> H
     def run(call: Call) -> Source:
         x = call.x()
         rank = max(1, len(x.shape))
-        axis = axis_of(call.int("axis", -1 if call.opset >= 13 else 1), rank + (call.opset < 13))
+        axis = axis_of(call.whole("axis", -1 if call.opset >= 13 else 1), rank + (call.opset < 13))
         return function(call.ops, x, range(axis, rank) if call.opset < 13 else [axis])
 
     return run
@@ -199,7 +211,7 @@ def _softmax(function: Callable[[ArrayOps, Source, Sequence[int]], Source]) -> H
 
 def _hardmax(call: Call) -> Source:
     ops, x = call.ops, call.x()
-    axis = axis_of(call.int("axis", -1 if call.opset >= 13 else 1), len(x.shape))
+    axis = axis_of(call.whole("axis", -1 if call.opset >= 13 else 1), len(x.shape))
     where = ops.arg("argmax", x, axis, "int32", keep=True)
     places = ops.apply("iota", [], x.shape, "int32", dtype="int32", shape=x.shape, dimension=axis, sharding=None)
     return ops.convert(ops.elementwise("eq", places, where), x.dtype)
@@ -209,8 +221,8 @@ def _over(call: Call, x: Source) -> tuple[list[int], bool]:
     """The axes of a reduction, and whether they stay."""
     axes = call.axes(1)
     if not axes:
-        axes = [] if call.int("noop_with_empty_axes", 0) else list(range(len(x.shape)))
-    return axes, bool(call.int("keepdims", 1))
+        axes = [] if call.whole("noop_with_empty_axes", 0) else list(range(len(x.shape)))
+    return axes, bool(call.whole("keepdims", 1))
 
 
 def _reduction(primitive: str, before: str = "", after: str = "") -> Handler:
@@ -240,15 +252,15 @@ def _log_sum_exp(call: Call) -> Source:
 
 def _arg(primitive: str) -> Handler:
     return lambda call: call.ops.arg(
-        primitive, call.x(), call.int("axis", 0), "int64", keep=bool(call.int("keepdims", 1))
+        primitive, call.x(), call.whole("axis", 0), "int64", keep=bool(call.whole("keepdims", 1))
     )
 
 
 def _cumulative(call: Call) -> Source:
     ops, x = call.ops, call.x()
     axis = axis_of(call.numbers(1, "axes")[0], len(x.shape))
-    reverse = bool(call.int("reverse", 0))
-    if call.int("exclusive", 0) and x.shape[axis]:
+    reverse = bool(call.whole("reverse", 0))
+    if call.whole("exclusive", 0) and x.shape[axis]:
         widths = [(0, 0)] * len(x.shape)
         widths[axis] = (-1, 1) if reverse else (1, -1)
         x = ops.pad(x, widths, like(0, x))
@@ -260,20 +272,20 @@ ELEMENTWISE: dict[str, Handler] = {
     **{op: _binary(primitive) for op, primitive in _BINARY.items()},
     "Max": _chain("max"), "Min": _chain("min"), "Sum": _chain("add"), "Mean": _mean, "Pow": _pow, "Mod": _mod,
     "Reciprocal": _of(_reciprocal), "Relu": _of(_relu), "Round": _of(_rounded), "Shrink": _of(_shrink),
-    "LeakyRelu": _of(lambda ops, x, call: _sloped(ops, x, like(call.float("alpha", 0.01), x))),
+    "LeakyRelu": _of(lambda ops, x, call: _sloped(ops, x, like(call.real("alpha", 0.01), x))),
     "PRelu": _of(lambda ops, x, call: _sloped(ops, x, call.x(1))),
-    "Elu": _of(lambda ops, x, call: _elu(ops, x, call.float("alpha", 1.0))),
-    "Selu": _of(lambda ops, x, call: _elu(ops, x, call.float("alpha", 1.67326), call.float("gamma", 1.0507))),
+    "Elu": _of(lambda ops, x, call: _elu(ops, x, call.real("alpha", 1.0))),
+    "Selu": _of(lambda ops, x, call: _elu(ops, x, call.real("alpha", 1.67326), call.real("gamma", 1.0507))),
     "Celu": _of(_celu),
-    "HardSigmoid": _of(lambda ops, x, call: hard_sigmoid(ops, x, call.float("alpha", 0.2), call.float("beta", 0.5))),
+    "HardSigmoid": _of(lambda ops, x, call: hard_sigmoid(ops, x, call.real("alpha", 0.2), call.real("beta", 0.5))),
     "HardSwish": _of(lambda ops, x, call: ops.elementwise("mul", x, hard_sigmoid(ops, x, 1 / 6))),
     "Softplus": _of(lambda ops, x, call: softplus(ops, x)),
-    "Softsign": _of(lambda ops, x, call: ops.elementwise("div", x, ops.elementwise("add", ops.elementwise("abs", x), like(1, x)))),
+    "Softsign": _of(lambda ops, x, call: softsign(ops, x)),
     "Mish": _of(lambda ops, x, call: ops.elementwise("mul", x, ops.elementwise("tanh", softplus(ops, x)))),
     "Gelu": _of(lambda ops, x, call: gelu(ops, x, tanh=call.text("approximate", "none") == "tanh")),
-    "Swish": _of(lambda ops, x, call: silu(ops, x, call.float("alpha", 1.0))),
+    "Swish": _of(lambda ops, x, call: silu(ops, x, call.real("alpha", 1.0))),
     "ThresholdedRelu": _of(lambda ops, x, call: ops.select(
-        ops.elementwise("gt", x, like(call.float("alpha", 1.0), x)), x, like(0, x)
+        ops.elementwise("gt", x, like(call.real("alpha", 1.0), x)), x, like(0, x)
     )),
     "IsNaN": _of(lambda ops, x, call: ops.elementwise("ne", x, x)), "IsInf": _of(_is_infinite),
     "Clip": _clip, "Cast": _cast, "CastLike": lambda call: call.ops.convert(call.x(0), call.x(1).dtype),

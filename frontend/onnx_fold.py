@@ -47,7 +47,7 @@ def _divide(left: Array, right: Array) -> Array:
 
 
 def _cast(call: Call, operands: Sequence[Array]) -> Array | None:
-    name = DTYPES.get(call.int("to", 1), "")
+    name = DTYPES.get(call.whole("to", 1), "")
     if name not in ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "bool"):
         return None
     return operands[0].astype(name)
@@ -55,7 +55,7 @@ def _cast(call: Call, operands: Sequence[Array]) -> Array | None:
 
 def _gather(call: Call, operands: Sequence[Array]) -> Array | None:
     x, indices = operands
-    axis = call.int("axis", 0)
+    axis = call.whole("axis", 0)
     if x.size // max(1, x.shape[axis]) * indices.size > MOST:
         return None
     return np.take(x, indices.astype(np.int64), axis=axis)
@@ -96,9 +96,9 @@ def _squeeze(call: Call, operands: Sequence[Any]) -> Array:
 def _reduce(function: Callable[..., Any]) -> Callable[[Call, Sequence[Any]], Any]:
     def run(call: Call, operands: Sequence[Any]) -> Any:
         axes = _axes(call, operands)
-        if not axes and call.int("noop_with_empty_axes", 0):
+        if not axes and call.whole("noop_with_empty_axes", 0):
             return operands[0]
-        return function(operands[0], axis=axes or None, keepdims=bool(call.int("keepdims", 1)))
+        return function(operands[0], axis=axes or None, keepdims=bool(call.whole("keepdims", 1)))
 
     return run
 
@@ -120,7 +120,7 @@ def _constant_of_shape(call: Call, operands: Sequence[Any]) -> Array | None:
 
 def _reshape(call: Call, operands: Sequence[Any]) -> Array:
     x = operands[0]
-    shape = [x.shape[n] if e == 0 and not call.int("allowzero", 0) else e for n, e in enumerate(operands[1].tolist())]
+    shape = [x.shape[n] if e == 0 and not call.whole("allowzero", 0) else e for n, e in enumerate(operands[1].tolist())]
     return x.reshape(shape)
 
 
@@ -144,7 +144,7 @@ _FOLDS: dict[str, Callable[[Call, Sequence[Any]], Any]] = {
     "Where": _numpy(np.where), "Neg": _numpy(np.negative), "Abs": _numpy(np.abs), "Floor": _numpy(np.floor),
     "Ceil": _numpy(np.ceil), "Sqrt": _numpy(np.sqrt), "Identity": _numpy(lambda x: x), "Mod": _numpy(np.mod),
     "Cast": _cast, "Gather": _gather, "Slice": _slice, "Unsqueeze": _unsqueeze, "Squeeze": _squeeze,
-    "Concat": lambda call, xs: np.concatenate(xs, call.int("axis", 0)), "Range": _range, "Reshape": _reshape,
+    "Concat": lambda call, xs: np.concatenate(xs, call.whole("axis", 0)), "Range": _range, "Reshape": _reshape,
     "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max),
     "ReduceMin": _reduce(np.min), "ConstantOfShape": _constant_of_shape, "Expand": _expand, "Tile": _tile,
     "Transpose": lambda call, xs: xs[0].transpose(call.ints("perm", tuple(reversed(range(xs[0].ndim))))),

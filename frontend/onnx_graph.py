@@ -71,6 +71,7 @@ def block_of_model(model: OnnxModel, dims: Mapping[str, int]) -> tuple[Block, Ar
     region = reader.ops.region
     controls = frozenset(control.value for control in region.controls)
     constants = tuple(value for value in reader.ops.contents if value not in reader.arguments)
+    reader.names |= {value: f"constant.{number_}" for number_, value in enumerate(constants)}
     block = Block(
         tuple(region.nodes), reader.arguments, constants, results, controls=controls, names=reader.names
     )  # fmt: skip
@@ -208,20 +209,20 @@ class _Reader:
         self.run(nodes, scope, {**self._model.opsets, **function.opsets}, depth + 1)
         return [scope.get(name) for name in function.outputs]
 
-    def _control(
-        self, node: Node, entries: list[Entry | None], scope: Scope, depth: int
-    ) -> Sequence["Result | Entry"]:
+    def _control(self, node: Node, entries: list[Entry | None], scope: Scope, depth: int) -> Sequence["Result | Entry"]:
         if node.op == "If":
             return self._branch(node, entries, scope, depth)
         body = node.attributes.get("body")
         if not isinstance(body, OnnxGraph):
             raise InvalidInputError(f"{node} lacks its body")
-        return self._loop(node, body, entries, scope, depth) if node.op == "Loop" else self._scan(node, body, entries, scope, depth)
+        return (
+            self._loop(node, body, entries, scope, depth)
+            if node.op == "Loop"
+            else self._scan(node, body, entries, scope, depth)
+        )
 
-    def _branch(
-        self, node: Node, entries: list[Entry | None], scope: Scope, depth: int
-    ) -> Sequence["Result | Entry"]:
-        """The branch that a known condition takes, else the costlier one."""
+    def _branch(self, node: Node, entries: list[Entry | None], scope: Scope, depth: int) -> Sequence["Result | Entry"]:
+        """The branch that a known condition takes, else the costlier one of those that fit the shapes."""
         graphs = [node.attributes.get(name) for name in ("then_branch", "else_branch")]
         entry = entries[0] if entries else None
         if entry is None or not all(isinstance(graph, OnnxGraph) for graph in graphs):
@@ -229,17 +230,25 @@ class _Reader:
         condition = self._known(entry)
         both: list[OnnxGraph] = [graph for graph in graphs if isinstance(graph, OnnxGraph)]
         tried: list[tuple[Region, list[Entry]]] = []
+        refused: list[InvalidInputError] = []
         for number_, graph in enumerate(both):
             if condition is not None and bool(condition.reshape(-1)[0]) == bool(number_):
                 self._keep_stored(graph)
                 continue
             notes = {} if condition is not None else {"branch": number_, "n_branches": 2}
-            with self.ops.inside(Region()) as region, self.ops.noted(**notes):
-                inner = dict(scope)
-                self.read(graph, inner, depth + 1)
-                for name in graph.outputs:
-                    self.source(inner, name)
+            try:
+                with self.ops.inside(Region()) as region, self.ops.noted(**notes):
+                    inner = dict(scope)
+                    self.read(graph, inner, depth + 1)
+                    for name in graph.outputs:
+                        self.source(inner, name)
+            except InvalidInputError as error:
+                self._keep_stored(graph)
+                refused.append(error)
+                continue
             tried.append((region, [inner[name] for name in graph.outputs]))
+        if not tried:
+            raise refused[0]
         if condition is None and isinstance(entry.source, Operand):
             self.ops.region.controls.append(entry.source)
         region, outs = max(tried, key=lambda trial: _cost(*trial))
@@ -268,8 +277,14 @@ class _Reader:
     ) -> Sequence["Result | Entry"]:
         limit, condition = (entries[n] if n < len(entries) else None for n in range(2))
         n_carried = len(entries) - 2
-        if len(body.inputs) != n_carried + 2 or len(body.outputs) < n_carried + 1 or any(e is None for e in entries[2:]):
-            raise InvalidInputError(f"{node}: its body takes {len(body.inputs)} inputs for {n_carried} values handed on")
+        if (
+            len(body.inputs) != n_carried + 2
+            or len(body.outputs) < n_carried + 1
+            or any(e is None for e in entries[2:])
+        ):
+            raise InvalidInputError(
+                f"{node}: its body takes {len(body.inputs)} inputs for {n_carried} values handed on"
+            )
         known = None if limit is None else self._known(limit)
         goes_on = True if condition is None else self._known(condition)
         trips = 1 if known is None else int(known.reshape(-1)[0])

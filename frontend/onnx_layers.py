@@ -28,11 +28,11 @@ from tierplan.ir.errors import InvalidInputError
 
 def _gemm(call: Call) -> Source:
     ops, a, b = call.ops, call.x(0), call.x(1)
-    axes = (0 if call.int("transA", 0) else 1,), (1 if call.int("transB", 0) else 0,)
+    axes = (0 if call.whole("transA", 0) else 1,), (1 if call.whole("transB", 0) else 0,)
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise InvalidInputError(f"{call.node} multiplies shapes {a.shape} and {b.shape}; need matrices")
     made: Source = ops.dot(a, b, axes)
-    alpha, beta = call.float("alpha", 1.0), call.float("beta", 1.0)
+    alpha, beta = call.real("alpha", 1.0), call.real("beta", 1.0)
     if alpha != 1.0:
         made = ops.elementwise("mul", made, like(alpha, made))
     shift = call.maybe(2)
@@ -83,7 +83,7 @@ def _conv(call: Call) -> Source:
     x, w = call.x(0), call.x(1)
     at = Window(call, x.shape[2:], w.shape[2:])
     made = convolution(
-        call.ops, x, w, strides=at.strides, padding=at.padding, dilation=at.dilation, groups=call.int("group", 1)
+        call.ops, x, w, strides=at.strides, padding=at.padding, dilation=at.dilation, groups=call.whole("group", 1)
     )
     shift = call.maybe(2)
     return affine(call.ops, made, None, shift and per_channel(call.ops, shift, len(made.shape)))
@@ -104,7 +104,7 @@ def _conv_transpose(call: Call) -> Source:
             padding.append((low, total - low))
     made = transposed_convolution(
         call.ops, x, w, strides=at.strides, padding=padding, extra=extra, dilation=at.dilation,
-        groups=call.int("group", 1),
+        groups=call.whole("group", 1),
     )  # fmt: skip
     shift = call.maybe(2)
     return affine(call.ops, made, None, shift and per_channel(call.ops, shift, len(made.shape)))
@@ -113,7 +113,7 @@ def _conv_transpose(call: Call) -> Source:
 def _max_pool(call: Call) -> Sequence[Source | None]:
     x, window = call.x(), call.ints("kernel_shape")
     at = Window(call, x.shape[2:], window)
-    padding = at.rounded_up(x.shape[2:], window) if call.int("ceil_mode", 0) else at.padding
+    padding = at.rounded_up(x.shape[2:], window) if call.whole("ceil_mode", 0) else at.padding
     made = pool(
         call.ops, "reduce_window_max", x, window=window, strides=at.strides, padding=padding, dilation=at.dilation
     )
@@ -125,10 +125,10 @@ def _max_pool(call: Call) -> Sequence[Source | None]:
 def _average_pool(call: Call) -> Source:
     x, window = call.x(), call.ints("kernel_shape")
     at = Window(call, x.shape[2:], window)
-    padding = at.rounded_up(x.shape[2:], window) if call.int("ceil_mode", 0) else at.padding
+    padding = at.rounded_up(x.shape[2:], window) if call.whole("ceil_mode", 0) else at.padding
     return average_pool(
         call.ops, x, window=window, strides=at.strides, padding=padding, dilation=at.dilation,
-        count_padding=bool(call.int("count_include_pad", 0)) and padding == at.padding,
+        count_padding=bool(call.whole("count_include_pad", 0)) and padding == at.padding,
     )  # fmt: skip
 
 
@@ -140,15 +140,15 @@ def _batch_norm(call: Call) -> Sequence[Source]:
     ops, x = call.ops, call.x()
     rank = len(x.shape)
     scale, shift, mean, variance = (per_channel(ops, call.x(n), rank) for n in range(1, 5))
-    if call.int("training_mode", 0):
+    if call.whole("training_mode", 0):
         axes = [n for n in range(rank) if n != 1]
         mean = ops.mean(x, axes, keep=True)
         variance = ops.mean(ops.elementwise("square", ops.elementwise("sub", x, mean)), axes, keep=True)
-    root = ops.elementwise("rsqrt", ops.elementwise("add", variance, like(call.float("epsilon", 1e-5), variance)))
+    root = ops.elementwise("rsqrt", ops.elementwise("add", variance, like(call.real("epsilon", 1e-5), variance)))
     made = ops.elementwise("mul", ops.elementwise("sub", x, mean), ops.elementwise("mul", root, scale))
     results: list[Source] = [ops.elementwise("add", made, shift)]
-    if call.int("training_mode", 0) and len(call.wanted) > 1:
-        old, keep = call.float("momentum", 0.9), [(3, mean), (4, variance)]
+    if call.whole("training_mode", 0) and len(call.wanted) > 1:
+        old, keep = call.real("momentum", 0.9), [(3, mean), (4, variance)]
         for n, new in keep:
             row = ops.reshape(new, (x.shape[1],))
             kept = ops.elementwise("mul", call.x(n), like(old, row))
@@ -159,14 +159,14 @@ def _batch_norm(call: Call) -> Sequence[Source]:
 def _instance_norm(call: Call) -> Source:
     ops, x = call.ops, call.x()
     rank = len(x.shape)
-    made = normalised(ops, x, range(2, rank), call.float("epsilon", 1e-5))
+    made = normalised(ops, x, range(2, rank), call.real("epsilon", 1e-5))
     return affine(ops, made, per_channel(ops, call.x(1), rank), per_channel(ops, call.x(2), rank))
 
 
 def layer_norm(call: Call, x: Source, scale: Source | None, shift: Source | None, *, centred: bool = True) -> Source:
     """Normalised over the axes from the attribute `axis` on."""
-    axis = axis_of(call.int("axis", -1), len(x.shape))
-    made = normalised(call.ops, x, range(axis, len(x.shape)), call.float("epsilon", 1e-5), centred=centred)
+    axis = axis_of(call.whole("axis", -1), len(x.shape))
+    made = normalised(call.ops, x, range(axis, len(x.shape)), call.real("epsilon", 1e-5), centred=centred)
     return affine(call.ops, made, scale, shift)
 
 
@@ -175,18 +175,18 @@ def _layer_norm(call: Call) -> Sequence[Source | None]:
     made = layer_norm(call, x, call.maybe(1), call.maybe(2))
     if len(call.wanted) < 2:
         return [made]
-    axes = range(axis_of(call.int("axis", -1), len(x.shape)), len(x.shape))
+    axes = range(axis_of(call.whole("axis", -1), len(x.shape)), len(x.shape))
     mean = ops.mean(x, axes, keep=True)
     square = ops.mean(ops.elementwise("square", ops.elementwise("sub", x, mean)), axes, keep=True)
-    return [made, mean, ops.elementwise("rsqrt", ops.elementwise("add", square, like(call.float("epsilon", 1e-5), x)))]
+    return [made, mean, ops.elementwise("rsqrt", ops.elementwise("add", square, like(call.real("epsilon", 1e-5), x)))]
 
 
 def _group_norm(call: Call) -> Source:
-    ops, x, groups = call.ops, call.x(), call.int("num_groups", 1)
+    ops, x, groups = call.ops, call.x(), call.whole("num_groups", 1)
     if len(x.shape) < 2 or groups < 1 or x.shape[1] % groups:
         raise InvalidInputError(f"{call.node}: {groups} groups of shape {x.shape}")
     wide = ops.reshape(x, (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
-    made = ops.reshape(normalised(ops, wide, range(2, len(wide.shape)), call.float("epsilon", 1e-5)), x.shape)
+    made = ops.reshape(normalised(ops, wide, range(2, len(wide.shape)), call.real("epsilon", 1e-5)), x.shape)
     rows = [call.x(n) for n in (1, 2)]
     if rows[0].shape == (groups,) and groups != x.shape[1]:
         spread = (groups, x.shape[1] // groups)
@@ -195,7 +195,7 @@ def _group_norm(call: Call) -> Source:
 
 
 def _lrn(call: Call) -> Source:
-    ops, x, size = call.ops, call.ops.array(call.x()), call.int("size", 1)
+    ops, x, size = call.ops, call.ops.array(call.x()), call.whole("size", 1)
     if not 1 <= size <= 2**16:
         raise InvalidInputError(f"{call.node}: a window of {size} channels")
     square = ops.elementwise("square", x)
@@ -206,8 +206,10 @@ def _lrn(call: Call) -> Source:
         padding=((0, 0), ((size - 1) // 2, size // 2), *((0, 0),) * (rank - 2)),
         base_dilation=(1,) * rank, window_dilation=(1,) * rank,
     )  # fmt: skip
-    scaled = ops.elementwise("mul", total, like(call.float("alpha", 1e-4) / size, x))
-    root = ops.elementwise("pow", ops.elementwise("add", scaled, like(call.float("bias", 1.0), x)), like(call.float("beta", 0.75), x))
+    scaled = ops.elementwise("mul", total, like(call.real("alpha", 1e-4) / size, x))
+    root = ops.elementwise(
+        "pow", ops.elementwise("add", scaled, like(call.real("bias", 1.0), x)), like(call.real("beta", 0.75), x)
+    )
     return ops.elementwise("div", x, root)
 
 
@@ -216,8 +218,8 @@ def _mean_variance(call: Call) -> Source:
 
 
 def _lp_norm(call: Call) -> Source:
-    ops, x, axis = call.ops, call.x(), call.int("axis", -1)
-    if call.int("p", 2) == 1:
+    ops, x, axis = call.ops, call.x(), call.whole("axis", -1)
+    if call.whole("p", 2) == 1:
         total = ops.reduce("reduce_sum", ops.elementwise("abs", x), [axis], keep=True)
     else:
         total = ops.elementwise("sqrt", ops.reduce("reduce_sum", ops.elementwise("square", x), [axis], keep=True))
@@ -242,13 +244,13 @@ def heads_together(call: Call, x: Source) -> Source:
 
 def _attention(call: Call) -> Sequence[Source | None]:
     flat = len(call.shape()) == 3
-    q = heads_apart(call, call.x(0), call.int("q_num_heads", 1))
-    k, v = (heads_apart(call, call.x(n), call.int("kv_num_heads", 1)) for n in (1, 2))
+    q = heads_apart(call, call.x(0), call.whole("q_num_heads", 1))
+    k, v = (heads_apart(call, call.x(n), call.whole("kv_num_heads", 1)) for n in (1, 2))
     if call.has(4) and call.has(5):
         k, v = (call.ops.concatenate([call.x(n), new], 2) for n, new in ((4, k), (5, v)))
     made = attention(
-        call.ops, q, k, v, scale=call.float("scale", 1 / math.sqrt(max(1, q.shape[-1]))), mask=call.maybe(3),
-        causal=bool(call.int("is_causal", 0)), softcap=call.float("softcap", 0.0),
+        call.ops, q, k, v, scale=call.real("scale", 1 / math.sqrt(max(1, q.shape[-1]))), mask=call.maybe(3),
+        causal=bool(call.whole("is_causal", 0)), softcap=call.real("softcap", 0.0),
     )  # fmt: skip
     if len(call.wanted) > 3:
         raise InvalidInputError(f"{call.node}: the product of queries and keys as a result is not supported")
@@ -308,7 +310,7 @@ def _taps(call: Call, extent: int, size: int, scale: float, mode: str, old: bool
     base = np.floor(at)
     rest = at - base
     if mode == "cubic":
-        weights = _cubic(rest, call.float("cubic_coeff_a", -0.75))
+        weights = _cubic(rest, call.real("cubic_coeff_a", -0.75))
         return [(np.clip(base + n - 1, 0, extent - 1), w) for n, w in enumerate(weights)]
     low = np.clip(base, 0, extent - 1)
     return [(low, 1 - rest), (np.clip(base + 1, 0, extent - 1), rest)]

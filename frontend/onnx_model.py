@@ -245,7 +245,7 @@ def _declared(proto: Any) -> Declared:
 def _dimension(proto: Any) -> int | str | None:
     kind = proto.WhichOneof("value")
     if kind == "dim_param":
-        return proto.dim_param or None
+        return proto.dim_param if proto.dim_param.strip("? ") else None
     return int(proto.dim_value) if kind == "dim_value" and proto.dim_value >= 0 else None
 
 

@@ -66,19 +66,21 @@ def quantised(ops: ArrayOps, x: Source, scale: Source, zero: Source | None, dtyp
 
 def _dequantise(call: Call) -> Source:
     zero = None if _is_zero(call, 2) else call.maybe(2)
-    return dequantised(call.ops, call.x(0), call.x(1), zero, call.int("axis", 1) if call.shape() else 0, call.int("block_size", 0))
+    return dequantised(
+        call.ops, call.x(0), call.x(1), zero, call.whole("axis", 1) if call.shape() else 0, call.whole("block_size", 0)
+    )
 
 
 def _quantise(call: Call) -> Source:
     zero = call.maybe(2)
-    dtype = zero.dtype if zero is not None else DTYPES.get(call.int("output_dtype", 2), "uint8")
+    dtype = zero.dtype if zero is not None else DTYPES.get(call.whole("output_dtype", 2), "uint8")
     x = call.x(0)
-    if call.int("block_size", 0) and len(call.shape(1)) > 1:
-        axis = axis_of(call.int("axis", 1), len(x.shape))
-        scale = _spread(call.ops, call.x(1), x, axis, call.int("block_size", 0))
+    if call.whole("block_size", 0) and len(call.shape(1)) > 1:
+        axis = axis_of(call.whole("axis", 1), len(x.shape))
+        scale = _spread(call.ops, call.x(1), x, axis, call.whole("block_size", 0))
         x = call.ops.elementwise("div", x, scale)
         return quantised(call.ops, x, number(1, x.dtype), None if _is_zero(call, 2) else zero, dtype)
-    return quantised(call.ops, x, call.x(1), None if _is_zero(call, 2) else zero, dtype, call.int("axis", 1))
+    return quantised(call.ops, x, call.x(1), None if _is_zero(call, 2) else zero, dtype, call.whole("axis", 1))
 
 
 def _dynamic_quantise(call: Call) -> Sequence[Source]:
@@ -93,7 +95,12 @@ def dynamic(ops: ArrayOps, x: Source) -> tuple[Source, Source, Source]:
     high = ops.elementwise("max", ops.reduce("reduce_max", x, axes), number(0, x.dtype))
     scale = ops.elementwise("div", ops.elementwise("sub", high, low), number(255, x.dtype))
     start = ops.elementwise("div", ops.elementwise("neg", low), scale)
-    start = clamped(ops, ops.elementwise("round", start, rounding_method="TO_NEAREST_EVEN"), number(0, x.dtype), number(255, x.dtype))
+    start = clamped(
+        ops,
+        ops.elementwise("round", start, rounding_method="TO_NEAREST_EVEN"),
+        number(0, x.dtype),
+        number(255, x.dtype),
+    )
     zero = ops.convert(start, "uint8")
     return scale, zero, quantised(ops, x, scale, zero, "uint8")
 
@@ -150,7 +157,7 @@ def _integer_conv(call: Call, x: Source, w: Source, zero_x: Source | None, zero_
     if zero_w is not None:
         w = ops.elementwise("sub", ops.convert(w, "int32"), ops.convert(_spread(ops, zero_w, w, 0), "int32"))
     return convolution(
-        ops, x, w, strides=at.strides, padding=at.padding, dilation=at.dilation, groups=call.int("group", 1),
+        ops, x, w, strides=at.strides, padding=at.padding, dilation=at.dilation, groups=call.whole("group", 1),
         dtype="int32",
     )  # fmt: skip
 

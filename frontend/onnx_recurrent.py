@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from tierplan.frontend.array_loops import Activation, gru, lstm, rnn
-from tierplan.frontend.array_ops import ArrayOps, number
+from tierplan.frontend.array_ops import number
 from tierplan.frontend.jaxpr_block import Source
 from tierplan.frontend.onnx_call import Call, Handler
-from tierplan.frontend.onnx_elementwise import hard_sigmoid, like, softplus
+from tierplan.frontend.onnx_elementwise import hard_sigmoid, like, softplus, softsign
 from tierplan.ir.errors import InvalidInputError, unknown_name
 
 
@@ -14,13 +14,9 @@ def _simple(primitive: str) -> Activation:
     return lambda ops, x: ops.elementwise(primitive, x)
 
 
-def _softsign(ops: ArrayOps, x: Source) -> Source:
-    return ops.elementwise("div", x, ops.elementwise("add", ops.elementwise("abs", x), like(1, x)))
-
-
 _ACTIVATIONS: Mapping[str, Activation] = {
     "sigmoid": _simple("logistic"), "tanh": _simple("tanh"), "softplus": softplus, "hardsigmoid": hard_sigmoid,
-    "relu": lambda ops, x: ops.elementwise("max", x, like(0, x)), "affine": lambda ops, x: x, "softsign": _softsign,
+    "relu": lambda ops, x: ops.elementwise("max", x, like(0, x)), "affine": lambda ops, x: x, "softsign": softsign,
 }  # fmt: skip
 _N_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -39,7 +35,7 @@ def _recurrent(call: Call) -> Sequence[Source | None]:
     hidden = r.shape[-1] if len(r.shape) == 3 else 0
     if directions is None or len(w.shape) != 3 or r.shape != (len(directions), _N_GATES[kind] * hidden, hidden):
         raise InvalidInputError(f"{call.node}: weights of shapes {w.shape} and {r.shape} for its direction")
-    batch_first = bool(call.int("layout", 0))
+    batch_first = bool(call.whole("layout", 0))
     x = ops.transpose(call.x(0), (1, 0, 2)) if batch_first else ops.array(call.x(0))
     functions = _functions(call, len(directions))
     n_states = 2 if kind == "LSTM" else 1
@@ -104,7 +100,7 @@ def _direction(
         )
     elif call.node.op == "GRU":
         biases = (halves[0], halves[1]) if halves else (None, None)
-        linear = bool(call.int("linear_before_reset", 0))
+        linear = bool(call.whole("linear_before_reset", 0))
         stacks, after = gru(
             ops, x, (w, r), biases, states[0], functions=functions, linear_before_reset=linear, reverse=reverse
         )

@@ -29,7 +29,7 @@ def _constant(call: Call) -> Result:
 
 def _shape(call: Call) -> Array:
     shape = call.shape()
-    start, end = call.int("start", 0), call.int("end", len(shape))
+    start, end = call.whole("start", 0), call.whole("end", len(shape))
     return np.array(shape[start:end], np.int64)
 
 
@@ -38,7 +38,7 @@ def _reshape(call: Call) -> Source:
     asked = list(call.ints("shape")) if "shape" in call.attributes else call.numbers(1, "the new extents")
     if any(extent < -1 for extent in asked) or asked.count(-1) > 1:
         raise InvalidInputError(f"{call.node}: {asked} is no shape")
-    if not call.int("allowzero", 0):
+    if not call.whole("allowzero", 0):
         asked = [x.shape[n] if extent == 0 and n < len(x.shape) else extent for n, extent in enumerate(asked)]
     rest = math.prod(extent for extent in asked if extent != -1)
     total = math.prod(x.shape)
@@ -49,7 +49,7 @@ def _reshape(call: Call) -> Source:
 
 def _flatten(call: Call) -> Source:
     x = call.x()
-    axis = call.int("axis", 1)
+    axis = call.whole("axis", 1)
     axis = axis + len(x.shape) if axis < 0 else axis
     return call.ops.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
 
@@ -94,7 +94,7 @@ def _tile(call: Call) -> Source:
 
 def _split(call: Call) -> Sequence[Source]:
     x, n = call.x(), len(call.wanted)
-    axis = axis_of(call.int("axis", 0), len(x.shape))
+    axis = axis_of(call.whole("axis", 0), len(x.shape))
     extent = x.shape[axis]
     if "split" in call.attributes:
         sizes = list(call.ints("split"))
@@ -150,11 +150,13 @@ def _pad(call: Call) -> Source:
         widths[axis] = asked[n], asked[n + len(axes)]
     mode = call.text("mode", "constant")
     if mode == "constant":
-        fill = call.maybe(2) or like(call.float("value", 0.0), x)
+        fill = call.maybe(2) or like(call.real("value", 0.0), x)
         return call.ops.pad(x, widths, call.ops.reshape(fill, ()) if isinstance(fill, Operand) else fill)
     for axis, (low, high) in enumerate(widths):
         if (low, high) != (0, 0):
-            x = call.ops.array(take(call.ops, x, call.ops.constant(_mirrored(call, x.shape[axis], low, high, mode)), axis))
+            x = call.ops.array(
+                take(call.ops, x, call.ops.constant(_mirrored(call, x.shape[axis], low, high, mode)), axis)
+            )
     return x
 
 
@@ -173,7 +175,7 @@ def _mirrored(call: Call, extent: int, low: int, high: int, mode: str) -> Array:
 
 def _gather(call: Call) -> Source:
     x, indices = call.x(0), call.known(1)
-    axis = axis_of(call.int("axis", 0), len(x.shape))
+    axis = axis_of(call.whole("axis", 0), len(x.shape))
     if indices is not None and indices.size == 1:
         place = int(indices.reshape(-1)[0])
         place = place + x.shape[axis] if place < 0 else place
@@ -189,12 +191,12 @@ def _scatter_blocks(call: Call) -> Source:
 
 def _scatter_along(call: Call) -> Source:
     primitive = _COMBINED.get(call.text("reduction", "none"), "scatter")
-    return scatter_along(call.ops, primitive, call.x(0), call.x(1), call.x(2), call.int("axis", 0))
+    return scatter_along(call.ops, primitive, call.x(0), call.x(1), call.x(2), call.whole("axis", 0))
 
 
 def _depth_to_space(call: Call) -> Source:
     n, c, h, w = _image(call)
-    b = call.int("blocksize", 1)
+    b = call.whole("blocksize", 1)
     _check_blocks(call, b, c % (b * b) if b > 0 else 1)
     if call.text("mode", "DCR") == "DCR":
         x, order = call.ops.reshape(call.x(), (n, b, b, c // (b * b), h, w)), (0, 3, 4, 1, 5, 2)
@@ -205,7 +207,7 @@ def _depth_to_space(call: Call) -> Source:
 
 def _space_to_depth(call: Call) -> Source:
     n, c, h, w = _image(call)
-    b = call.int("blocksize", 1)
+    b = call.whole("blocksize", 1)
     _check_blocks(call, b, h % b + w % b if b > 0 else 1)
     x = call.ops.reshape(call.x(), (n, c, h // b, b, w // b, b))
     return call.ops.reshape(call.ops.transpose(x, (0, 3, 5, 1, 2, 4)), (n, c * b * b, h // b, w // b))
@@ -250,7 +252,7 @@ def _range(call: Call) -> Source:
 def _one_hot(call: Call) -> Source:
     ops, indices, depth = call.ops, call.x(0), call.numbers(1, "the depth")[0]
     values = ops.array(call.x(2))
-    axis = axis_of(call.int("axis", -1), len(indices.shape) + 1)
+    axis = axis_of(call.whole("axis", -1), len(indices.shape) + 1)
     shape = (*indices.shape[:axis], depth, *indices.shape[axis:])
     wide = ops.reshape(indices, (*indices.shape[:axis], 1, *indices.shape[axis:]))
     wide = ops.select(ops.elementwise("lt", wide, like(0, wide)), ops.elementwise("add", wide, like(depth, wide)), wide)
@@ -263,7 +265,7 @@ def _triangle(call: Call) -> Source:
     ops, x = call.ops, call.x()
     by = call.numbers(1, "the diagonal")[0] if call.has(1) else 0
     rows, columns = iota(ops, x.shape[-2:], 0, "int32"), iota(ops, x.shape[-2:], 1, "int32")
-    upper = bool(call.int("upper", 1))
+    upper = bool(call.whole("upper", 1))
     shifted = ops.elementwise("add", rows, like(by, rows))
     seen = ops.elementwise("ge" if upper else "le", columns, shifted)
     return ops.select(ops.broadcast(seen, x.shape), x, like(0, x))
@@ -271,19 +273,52 @@ def _triangle(call: Call) -> Source:
 
 def _eye(call: Call) -> Source:
     ops, shape = call.ops, call.shape()
-    dtype = DTYPES.get(call.int("dtype", 1), "float32")
+    dtype = DTYPES.get(call.whole("dtype", 1), "float32")
     rows, columns = iota(ops, shape, 0, "int32"), iota(ops, shape, 1, "int32")
-    return ops.convert(ops.elementwise("eq", columns, ops.elementwise("add", rows, like(call.int("k", 0), rows))), dtype)
+    return ops.convert(
+        ops.elementwise("eq", columns, ops.elementwise("add", rows, like(call.whole("k", 0), rows))), dtype
+    )
 
 
 def _top_k(call: Call) -> Sequence[Source]:
     x = call.x()
-    k = call.int("k", 1) if "k" in call.attributes else call.numbers(1, "how many it takes")[0]
-    axis = call.int("axis", -1)
-    largest = bool(call.int("largest", 1))
+    k = call.whole("k", 1) if "k" in call.attributes else call.numbers(1, "how many it takes")[0]
+    axis = call.whole("axis", -1)
+    largest = bool(call.whole("largest", 1))
     source = x if largest else call.ops.elementwise("neg", x)
     values, places = top_k(call.ops, source, k, axis, "int64")
     return [values if largest else call.ops.elementwise("neg", values), places]
+
+
+def _reverse_sequence(call: Call) -> Source:
+    """Assumes: every sequence has the full length."""
+    x, axis = call.ops.array(call.x()), call.whole("time_axis", 0)
+    return call.ops.apply("rev", [x], x.shape, x.dtype, dimensions=(axis_of(axis, len(x.shape)),))
+
+
+def _compress(call: Call) -> Source:
+    x = call.ops.array(call.x())
+    x = x if "axis" in call.attributes else call.ops.reshape(x, (math.prod(x.shape),))
+    with call.ops.noted(extent_assumed="everything is kept"):
+        return call.ops.streamed("Compress", [x, call.x(1)], [(x.shape, x.dtype)])[0]
+
+
+def _unique(call: Call) -> Sequence[Source]:
+    x = call.ops.array(call.x())
+    n = x.shape[call.whole("axis", 0)] if "axis" in call.attributes else math.prod(x.shape)
+    first = x.shape if "axis" in call.attributes else (n,)
+    layouts = [(first, x.dtype), *(((n,), "int64") for _ in range(len(call.wanted) - 1))]
+    with call.ops.noted(extent_assumed="no two elements are equal"):
+        return call.ops.streamed("Unique", [x], layouts)
+
+
+def _suppressed(call: Call) -> Source:
+    boxes, scores = call.x(0), call.x(1)
+    known = call.known(2)
+    most = min(boxes.shape[1], int(known.reshape(-1)[0]) if known is not None else boxes.shape[1])
+    with call.ops.noted(extent_assumed="as many boxes as may be selected"):
+        shape = (scores.shape[0] * scores.shape[1] * max(0, most), 3)
+        return call.ops.streamed("NonMaxSuppression", [boxes, scores], [(shape, "int64")])[0]
 
 
 def _non_zero(call: Call) -> Source:
@@ -297,11 +332,12 @@ SHAPES: dict[str, Handler] = {
     "Constant": _constant, "Shape": _shape, "Size": lambda call: np.array(math.prod(call.shape()), np.int64),
     "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose,
     "Expand": _expand, "Tile": _tile, "Split": _split, "Slice": _slice, "Pad": _pad, "Gather": _gather,
-    "Concat": lambda call: call.ops.concatenate([call.x(n) for n in range(len(call.entries))], call.int("axis", 1)),
-    "GatherElements": lambda call: take_along(call.ops, call.x(0), call.x(1), call.int("axis", 0)),
-    "GatherND": lambda call: gather_blocks(call.ops, call.x(0), call.x(1), call.int("batch_dims", 0)),
+    "Concat": lambda call: call.ops.concatenate([call.x(n) for n in range(len(call.entries))], call.whole("axis", 1)),
+    "GatherElements": lambda call: take_along(call.ops, call.x(0), call.x(1), call.whole("axis", 0)),
+    "GatherND": lambda call: gather_blocks(call.ops, call.x(0), call.x(1), call.whole("batch_dims", 0)),
     "ScatterElements": _scatter_along, "Scatter": _scatter_along, "ScatterND": _scatter_blocks,
     "DepthToSpace": _depth_to_space, "SpaceToDepth": _space_to_depth, "ConstantOfShape": _constant_of_shape,
     "Range": _range, "OneHot": _one_hot, "Trilu": _triangle, "EyeLike": _eye, "TopK": _top_k, "NonZero": _non_zero,
+    "ReverseSequence": _reverse_sequence, "Compress": _compress, "Unique": _unique, "NonMaxSuppression": _suppressed,
 }  # fmt: skip
 """Operators that move elements."""

@@ -62,7 +62,9 @@ def _stripped(view: memoryview, message: int, depth: int, where: str) -> bytes:
         else:
             raise InvalidInputError(f"'{where}' is not an ONNX model: byte {start} begins no field")
         if place > total:
-            raise InvalidInputError(f"'{where}' is cut off: a field of {length} bytes begins {total - body} before its end")
+            raise InvalidInputError(
+                f"'{where}' is cut off: a field of {length} bytes begins {total - body} before its end"
+            )
         if length <= LARGEST_PAYLOAD or not (number in inside or (message == _TENSOR and number in _PAYLOADS)):
             continue
         kept.append(view[run:start])
