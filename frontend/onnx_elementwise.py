@@ -194,6 +194,10 @@ def _rounded(ops: ArrayOps, x: Source, call: Call) -> Source:
 
 
 def _is_infinite(ops: ArrayOps, x: Source, call: Call) -> Source:
+    if not call.whole("detect_negative", 1):
+        return ops.elementwise("eq", x, like(math.inf, x))
+    if not call.whole("detect_positive", 1):
+        return ops.elementwise("eq", x, like(-math.inf, x))
     return ops.elementwise("eq", ops.elementwise("abs", x), like(math.inf, x))
 
 

@@ -100,7 +100,7 @@ def _conv_transpose(call: Call) -> Source:
         padding = []
         for e, k, s, d, o, more in zip(x.shape[2:], w.shape[2:], at.strides, at.dilation, asked, extra, strict=True):
             total = (e - 1) * s + more + (k - 1) * d + 1 - o
-            low = total - total // 2 if at.auto == "SAME_LOWER" else total // 2
+            low = int(total / 2) if at.auto != "SAME_LOWER" else total - int(total / 2)
             padding.append((low, total - low))
     made = transposed_convolution(
         call.ops, x, w, strides=at.strides, padding=padding, extra=extra, dilation=at.dilation,

@@ -29,6 +29,8 @@ def _spread(ops: ArrayOps, row: Source, x: Source, axis: int, block: int = 0) ->
     """A scale or zero point per tensor, per slice of an axis, or per block of it, spread over x where it must be."""
     if math.prod(row.shape) == 1:
         return ops.reshape(row, ()) if row.shape else row
+    if row.shape == x.shape:
+        return row
     if len(row.shape) == 1:
         return per_channel(ops, row, len(x.shape), axis)
     if block < 1:
@@ -42,7 +44,7 @@ def _spread(ops: ArrayOps, row: Source, x: Source, axis: int, block: int = 0) ->
 
 def dequantised(ops: ArrayOps, x: Source, scale: Source, zero: Source | None, axis: int, block: int = 0) -> Source:
     """(x - zero) scale."""
-    axis = axis_of(axis, max(1, len(x.shape)))
+    axis = 0 if len(x.shape) < 2 else axis_of(axis, len(x.shape))
     if zero is not None:
         x = ops.convert(x, "int32") if BITS[x.dtype] < 32 and "int" in x.dtype else x
         x = ops.elementwise("sub", x, ops.convert(_spread(ops, zero, x, axis, block), x.dtype))
@@ -77,9 +79,10 @@ def _quantise(call: Call) -> Source:
     x = call.x(0)
     if call.whole("block_size", 0) and len(call.shape(1)) > 1:
         axis = axis_of(call.whole("axis", 1), len(x.shape))
-        scale = _spread(call.ops, call.x(1), x, axis, call.whole("block_size", 0))
-        x = call.ops.elementwise("div", x, scale)
-        return quantised(call.ops, x, number(1, x.dtype), None if _is_zero(call, 2) else zero, dtype)
+        block = call.whole("block_size", 0)
+        x = call.ops.elementwise("div", x, _spread(call.ops, call.x(1), x, axis, block))
+        offset = None if zero is None or _is_zero(call, 2) else _spread(call.ops, zero, x, axis, block)
+        return quantised(call.ops, x, number(1, x.dtype), offset, dtype)
     return quantised(call.ops, x, call.x(1), None if _is_zero(call, 2) else zero, dtype, call.whole("axis", 1))
 
 
