@@ -374,11 +374,12 @@ def attention(
     scale: float | None = None,
     mask: Source | None = None,
     causal: bool = False,
+    offset: int = 0,
     softcap: float = 0.0,
 ) -> Operand:
     """softmax(q k^T scale + mask) v over [batch, heads, tokens, width]; fewer key heads are shared by queries.
 
-    A mask of truth values keeps, one of numbers is added.
+    A mask of truth values keeps, one of numbers is added. Causal: query i sees keys up to i + `offset`.
     """
     query, key, value = (ops.array(source) for source in (q, k, v))
     scale = 1 / math.sqrt(max(1, query.shape[-1])) if scale is None else scale
@@ -391,7 +392,8 @@ def attention(
         scores = ops.elementwise("mul", bent, number(softcap, scores.dtype))
     if causal:
         rows, columns = scores.shape[-2:]
-        here = iota(ops, (rows, columns), 0, "int32")
+        here: Source = iota(ops, (rows, columns), 0, "int32")
+        here = ops.elementwise("add", here, number(offset, "int32")) if offset else here
         seen = ops.elementwise("ge", here, iota(ops, (rows, columns), 1, "int32"))
         scores = ops.select(ops.broadcast(seen, scores.shape), scores, number(-3e38, scores.dtype))
     if mask is not None and mask.dtype == "bool":

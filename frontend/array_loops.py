@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from tierplan.frontend.array_layers import affine
-from tierplan.frontend.array_ops import ArrayOps, Region, number
+from tierplan.frontend.array_ops import ArrayOps, number
 from tierplan.frontend.jaxpr_block import LoopCarry, Operand, Repeat, Source, Stack, Value, results_of, whole
+from tierplan.frontend.jaxpr_region import Region, made_here, stored
 from tierplan.ir.errors import InvalidInputError
 
 Activation = Callable[[ArrayOps, Source], Source]
@@ -34,28 +35,21 @@ def repeated(
     with ops.inside(body):
         carried, elements = turn([whole(value) for value in entering], slices)
         taken: set[Value] = set()
-        outs = [_own(ops, out, body, taken) for out in carried]
+        outs = [made_here(out, body, taken, ops.notes) for out in carried]
         for before, out in zip(initial, outs, strict=True):
             if (before.shape, before.dtype) != (out.shape, out.dtype):
                 raise InvalidInputError(
                     f"a loop hands on {out.dtype}{list(out.shape)} where {before.dtype}{list(before.shape)} entered"
                 )
         inner = {value for node in body.nodes if isinstance(node, Repeat) for value in results_of(node)}
-        written = [_own(ops, element, body, inner | taken) for element in elements]
+        taken |= inner
+        written = [made_here(element, body, taken, ops.notes) for element in elements]
     stacks = [ops.value((trips, *element.shape), element.dtype) for element in written]
-    stored = [source if isinstance(source, Operand) and source.is_whole else ops.copied(source) for source in initial]
-    carries = [LoopCarry(before, value, out.value) for before, value, out in zip(stored, entering, outs, strict=True)]
+    ready = [stored(source, ops.region, ops.notes) for source in initial]
+    carries = [LoopCarry(before, value, out.value) for before, value, out in zip(ready, entering, outs, strict=True)]
     parts = tuple(Stack(value, element) for value, element in zip(stacks, written, strict=True))
     ops.region.put(Repeat(name, trips, reverse, tuple(body.nodes), tuple(carries), parts, tuple(body.controls)))
     return [*outs], [whole(value) for value in stacks]
-
-
-def _own(ops: ArrayOps, source: Source, body: Region, taken: set[Value]) -> Operand:
-    """The source, when a step of this body makes it for nobody else; else a copy."""
-    fresh = isinstance(source, Operand) and source.is_whole and source.value in body.made
-    made = source if fresh and isinstance(source, Operand) and source.value not in taken else ops.copied(source)
-    taken.add(made.value)
-    return made
 
 
 def _gate(ops: ArrayOps, x: Source, h: Source, function: Activation) -> Source:

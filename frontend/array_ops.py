@@ -7,7 +7,6 @@ primitives, which mean what they mean in `jax.lax`.
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -17,36 +16,23 @@ from tierplan.frontend.jaxpr_block import (
     Count,
     Kernel,
     Literal,
-    Node,
     Operand,
     Shape,
     Source,
     Step,
     Value,
-    results_of,
     whole,
 )
 from tierplan.frontend.jaxpr_counts import count
+from tierplan.frontend.jaxpr_region import Region, copied
 from tierplan.frontend.jaxpr_views import view
 from tierplan.ir.errors import InvalidInputError
-from tierplan.ir.graph import Attribute
+from tierplan.ir.graph import Attribute, Graph
+from tierplan.ir.loops import executions
 
 MOST_ELEMENTS = 2**42
+_MOST_BYTES = 2**62
 _COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge", "is_finite"))
-
-
-@dataclass(slots=True)
-class Region:
-    """Where steps are put: the nodes so far, and the values that decide about loops and branches."""
-
-    nodes: list[Node] = field(default_factory=list[Node])
-    controls: list[Operand] = field(default_factory=list[Operand])
-    made: set[Value] = field(default_factory=set[Value])
-
-    def put(self, node: Node) -> None:
-        """Add a node at the end."""
-        self.nodes.append(node)
-        self.made |= results_of(node)
 
 
 class ArrayOps:
@@ -136,9 +122,7 @@ class ArrayOps:
 
     def copied(self, source: Source) -> Operand:
         """The same content in bytes of its own."""
-        if isinstance(source, Literal):
-            return self.array(source)
-        return self.apply("copy", [source], source.shape, source.dtype)
+        return copied(source, self.region, self.notes)
 
     def convert(self, source: Source, dtype: str) -> Source:
         """Each element in another type."""
@@ -296,6 +280,20 @@ class ArrayOps:
         """Remember what the program calls a value that a step made whole."""
         if result.is_whole and result.value in self.region.made:
             names.setdefault(result.value, name)
+
+
+def check_total(graph: Graph) -> Graph:
+    """The graph itself.
+
+    Raises: InvalidInputError: it moves more bytes than can be counted.
+    """
+    moved = sum(
+        times * (op.matrix_ops + op.vector_ops + sum(access.bytes for access in (*op.reads, *op.writes)))
+        for op, times in zip(graph.ops, executions(graph), strict=True)
+    )
+    if moved + sum(tensor.size for tensor in graph.tensors) > _MOST_BYTES:
+        raise InvalidInputError(f"'{graph.name}' moves more than 2^62 bytes; its shapes or trip counts are absurd")
+    return graph
 
 
 def number(value: float | int | bool, dtype: str) -> Literal:

@@ -129,8 +129,7 @@ def _loop(loop: Repeat, draft: Draft) -> None:
 def _kernel(kernel: Kernel, stacks: Sequence[Stack], loop: Repeat | None, draft: Draft) -> None:
     steps = kernel.steps
     kind = _KINDS.get(steps[0].primitive, steps[0].primitive) if len(steps) == 1 else "fusion"
-    name = f"{kind}.{draft.n_kinds[kind]}"
-    draft.n_kinds[kind] += 1
+    name = _name(kind, steps, draft)
     reads = _reads(steps, draft)
     body = _body(steps, [access.tensor for access in reads], draft)
     writes, stores = _writes(steps, name, stacks, loop, draft)
@@ -154,6 +153,17 @@ def _kernel(kernel: Kernel, stacks: Sequence[Stack], loop: Repeat | None, draft:
             any(step.count.streamed for step in steps),
         )
     )
+
+
+def _name(kind: str, steps: Sequence[Step], draft: Draft) -> str:
+    """The name that the program gives to a step, or its kind with a number."""
+    own = steps[0].notes.get("instruction") if len(steps) == 1 else None
+    label = kind if own is None else str(own)
+    n = draft.n_kinds[label]
+    draft.n_kinds[label] += 1
+    if own is None:
+        return f"{label}.{n}"
+    return label if n == 0 else f"{label}~{n}"
 
 
 def _dtype(steps: Sequence[Step]) -> str:
@@ -196,6 +206,9 @@ def _reads(steps: Sequence[Step], draft: Draft) -> tuple[Access, ...]:
 
 def _partial_bytes(step: Step, position: int) -> int | None:
     """Bytes of an operand that a primitive streams when that is not all of it."""
+    told = step.attributes.get("read_bytes")
+    if isinstance(told, tuple):
+        return cast("int | None", told[position])
     if position:
         return None
     if step.primitive in _PARTIAL:
@@ -206,6 +219,9 @@ def _partial_bytes(step: Step, position: int) -> int | None:
 
 
 def _update_bytes(step: Step) -> int:
+    told = step.attributes.get("update_bytes")
+    if isinstance(told, int):
+        return told
     update = step.operands[1 if step.primitive == "dynamic_update_slice" else 2]
     return update.size if isinstance(update, Operand) else Value((), update.dtype).size
 

@@ -4,7 +4,6 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +14,6 @@ from tierplan.frontend.jaxpr_block import (
     Kernel,
     Literal,
     LoopCarry,
-    Node,
     Operand,
     Repeat,
     Shape,
@@ -29,6 +27,7 @@ from tierplan.frontend.jaxpr_block import (
     whole,
 )
 from tierplan.frontend.jaxpr_counts import count
+from tierplan.frontend.jaxpr_region import Region, made_here, stored
 from tierplan.frontend.jaxpr_trips import constant_trips
 from tierplan.frontend.jaxpr_views import view
 from tierplan.ir.graph import Attribute
@@ -36,20 +35,6 @@ from tierplan.ir.graph import Attribute
 _NOT_CALLS = frozenset((
     "reduce", "reduce_window", "reduce_precision", "custom_linear_solve", "pallas_call", "shard_map", "run_state",
 ))  # fmt: skip
-
-
-@dataclass(slots=True)
-class Region:
-    """Where steps are put: the nodes so far, what they make, and the values that decide about loops and branches."""
-
-    nodes: list[Node] = field(default_factory=list[Node])
-    controls: list[Operand] = field(default_factory=list[Operand])
-    made: set[Value] = field(default_factory=set[Value])
-
-    def put(self, node: Node) -> None:
-        """Add a node at the end."""
-        self.nodes.append(node)
-        self.made |= results_of(node)
 
 
 class Inliner:
@@ -140,28 +125,6 @@ class Inliner:
         region.put(Kernel((Step(primitive, tuple(operands), made, attributes, counted, self._notes),)))
         return [None if result is None else whole(result) for result in results]
 
-    def copied(self, source: Source, region: Region) -> Operand:
-        """The same content in bytes of its own."""
-        primitive = "broadcast_in_dim" if isinstance(source, Literal) else "copy"
-        attributes: dict[str, Attribute] = {"shape": (), "broadcast_dimensions": ()} if primitive != "copy" else {}
-        made = self._step(primitive, [source], [(source.shape, source.dtype)], attributes, region)
-        return cast("Operand", made[0])
-
-    def stored(self, source: Source, region: Region) -> Operand:
-        """The source itself when all of it lies in memory as it is, else a copy of it that does."""
-        if isinstance(source, Operand) and source.is_whole:
-            return source
-        return self.copied(source, region)
-
-    def _made_here(self, source: Source, body: Region, taken: set[Value]) -> Operand:
-        """The source, when a step of this body makes it for nobody else; else a copy."""
-        if isinstance(source, Operand) and source.is_whole and source.value in body.made and source.value not in taken:
-            taken.add(source.value)
-            return source
-        made = self.copied(source, body)
-        taken.add(made.value)
-        return made
-
     def _loop_name(self, kind: str) -> str:
         self._n_loops[kind] = self._n_loops.get(kind, -1) + 1
         return f"{kind}.{self._n_loops[kind]}"
@@ -188,7 +151,7 @@ class Inliner:
                 stacked.append(None)
                 continue
             value = Value(*layout)
-            written.append(Stack(value, self._made_here(element, body, taken)))
+            written.append(Stack(value, made_here(element, body, taken, self._notes)))
             stacked.append(whole(value))
         region.put(
             Repeat(name, trips, reverse, tuple(body.nodes), tuple(carries), tuple(written), tuple(body.controls))
@@ -225,8 +188,8 @@ class Inliner:
             if out is None:
                 after[index] = None
                 continue
-            made = self._made_here(out, body, taken)
-            carries.append(LoopCarry(self.stored(initial[index], region), body_in, made.value))
+            made = made_here(out, body, taken, self._notes)
+            carries.append(LoopCarry(stored(initial[index], region, self._notes), body_in, made.value))
             after[index] = made
         return carries, after
 

@@ -82,7 +82,7 @@ def updated_in_place(
     mine = set(own)
     done: list[Node] = []
     for index, node in enumerate(nodes):
-        if isinstance(node, Repeat) or node.steps[0].primitive in UPDATES:
+        if isinstance(node, Repeat) or _may_update(node.steps[0]):
             free = {value for value in reads_of(node) & mine if last.get(value) == index and value not in kept}
             if isinstance(node, Repeat):
                 copies, node = _loop(node, free, shared)
@@ -94,10 +94,14 @@ def updated_in_place(
     return tuple(done)
 
 
+def _may_update(step: Step) -> bool:
+    return step.primitive in UPDATES or "update_bytes" in step.attributes
+
+
 def _update(node: Kernel, free: set[Value], shared: Shared) -> Kernel:
-    if len(node.steps) != 1 or node.steps[0].primitive not in UPDATES:
-        return node
     step = node.steps[0]
+    if len(node.steps) != 1 or not _may_update(step):
+        return node
     target, *others = list(operands_of((step,)))
     if step.operands[0] is not target or not target.is_whole or target.value not in free:
         return node

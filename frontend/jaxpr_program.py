@@ -1,4 +1,4 @@
-"""From a traced program to a graph: its arguments, which of them are donated, and its results."""
+"""From a traced program to a graph: arguments, donation, results."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -6,20 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tierplan.frontend.block_program import Block, graph_of_block
 from tierplan.frontend.jaxpr_attributes import layout_of
-from tierplan.frontend.jaxpr_block import Operand, Source, Value, whole
-from tierplan.frontend.jaxpr_inline import Inliner, Region
-from tierplan.ir.graph import Graph, TensorKind
+from tierplan.frontend.jaxpr_block import Source, Value, whole
+from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
+from tierplan.frontend.jaxpr_inline import Inliner
+from tierplan.frontend.jaxpr_region import Region
+from tierplan.ir.graph import Graph
 
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One leaf of the arguments: its name, whether it is a weight, whether its bytes are given up for a result."""
-
-    name: str
-    weight: bool
-    donated: bool
+__all__ = ["Argument", "Program", "graph_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +31,7 @@ def graph_of(program: Program, *, trips: int, fused: bool, cyclic: bool) -> Grap
 
     Raises: InvalidInputError: the program computes nothing.
     """
-    return graph_of_block(program.name, _read(program, trips), fused=fused, cyclic=cyclic)
+    return graph_of_block(program.name, _read(program, trips), program.arguments, fused=fused, cyclic=cyclic)
 
 
 def _read(program: Program, trips: int) -> Block:
@@ -48,19 +42,10 @@ def _read(program: Program, trips: int) -> Block:
     outs = inliner.read(jaxpr, program.closed.consts, [whole(value) for value in values], region)
     named = {name: out for name, out in zip(program.results, outs, strict=True) if out is not None}
     replaced = _donated(program, values, named)
-    results: dict[str, Value] = {}
-    for name, out in named.items():
-        unchanged = isinstance(out, Operand) and out.value is replaced.get(name) and out.is_whole
-        fresh = isinstance(out, Operand) and out.value in region.made and out.value not in results.values()
-        stored = out if isinstance(out, Operand) and out.is_whole and (unchanged or fresh) else None
-        results[name] = (stored or inliner.copied(out, region)).value
+    results = results_in_memory(named, replaced, region)
     states = {argument: results[name] for name, argument in replaced.items()}
     controls = frozenset(control.value for control in region.controls)
-    arguments = {
-        value: (argument.name, TensorKind.WEIGHT if argument.weight else TensorKind.INPUT)
-        for argument, value in zip(program.arguments, values, strict=True)
-    }
-    return Block(tuple(region.nodes), arguments, tuple(inliner.constants), results, states, controls)
+    return Block(tuple(region.nodes), tuple(values), tuple(inliner.constants), results, states, controls)
 
 
 def _donated(program: Program, values: Sequence[Value], results: Mapping[str, Source]) -> dict[str, Value]:

@@ -95,12 +95,14 @@ def _grouped_attention(call: Call) -> Sequence[Source | None]:
         width = call.shape()[-1] // max(1, heads + 2 * kv_heads)
         q, k, v = ops.parts(call.x(0), 2, [heads * width, kv_heads * width, kv_heads * width])
     query, key, value = heads_apart(call, q, heads), heads_apart(call, k, kv_heads), heads_apart(call, v, kv_heads)
+    start = call.shape(3)[2] if call.has(3) else 0
     if call.whole("do_rotary", 0) and call.has(7) and call.has(8):
-        start = call.shape(3)[2] if call.has(3) else 0
         query, key = (_rotated(ops, x, call.x(7), call.x(8), start) for x in (query, key))
     if call.has(3) and call.has(4):
         key, value = (ops.concatenate([call.x(n), new], 2) for n, new in ((3, key), (4, value)))
-    made = attention(ops, query, key, value, scale=call.real("scale", 0.0) or None, causal=query.shape[2] > 1)
+    made = attention(
+        ops, query, key, value, scale=call.real("scale", 0.0) or None, causal=query.shape[2] > 1, offset=start
+    )
     return [heads_together(call, made), key, value]
 
 

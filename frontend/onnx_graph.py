@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tierplan.frontend.array_loops import repeated
-from tierplan.frontend.array_ops import ArrayOps, Region, number
-from tierplan.frontend.block_program import Block, graph_of_block
+from tierplan.frontend.array_ops import ArrayOps, check_total, number
 from tierplan.frontend.jaxpr_block import Literal, Operand, Shape, Source, Value, cost_of, live, whole
+from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
+from tierplan.frontend.jaxpr_region import Region
 from tierplan.frontend.onnx_call import Call, Entry, Result, UnknownNumbersError
 from tierplan.frontend.onnx_dims import bound_shapes
 from tierplan.frontend.onnx_fold import folded
@@ -21,7 +22,7 @@ from tierplan.frontend.onnx_infer import Inferred
 from tierplan.frontend.onnx_model import Function, Node, OnnxGraph, OnnxModel, Reference, Stored, in_order, read_model
 from tierplan.frontend.onnx_operators import CONTROL, HANDLERS
 from tierplan.ir.errors import InvalidInputError
-from tierplan.ir.graph import Graph, TensorKind
+from tierplan.ir.graph import Graph
 
 _MOST_NODES = 300_000
 _DEEPEST = 40
@@ -42,8 +43,8 @@ def load_onnx(path: Path, dims: Mapping[str, int] | None = None, *, fuse: bool =
 def graph_of_model(model: OnnxModel, name: str, dims: Mapping[str, int], *, fuse: bool = True) -> Graph:
     """The graph of a model."""
     try:
-        block, _ = block_of_model(model, dims)
-        return graph_of_block(name, block, fused=fuse)
+        block, arguments, _ = block_of_model(model, dims)
+        return check_total(graph_of_block(name, block, arguments, fused=fuse, cyclic=False))
     except RecursionError:
         raise InvalidInputError(f"'{model.name}': its graphs nest too deep") from None
     except InvalidInputError as error:
@@ -51,31 +52,24 @@ def graph_of_model(model: OnnxModel, name: str, dims: Mapping[str, int], *, fuse
         raise InvalidInputError(text if text.startswith(f"'{model.name}'") else f"'{model.name}': {text}") from None
 
 
-def block_of_model(model: OnnxModel, dims: Mapping[str, int]) -> tuple[Block, ArrayOps]:
-    """The model as primitives, and what wrote them (which knows the numbers of its constants)."""
+def block_of_model(model: OnnxModel, dims: Mapping[str, int]) -> tuple[Block, list[Argument], ArrayOps]:
+    """The model as primitives, its arguments, and what wrote them (which knows the numbers of its constants)."""
     shapes = bound_shapes(model.graph, dims)
     reader = _Reader(model, shapes)
     scope: Scope = {}
     for declared in model.graph.inputs:
         value = reader.ops.value(shapes[declared.name], declared.dtype)
-        reader.arguments[value] = (declared.name, TensorKind.INPUT)
+        reader.arguments[value] = Argument(declared.name, False, False)
         scope[declared.name] = Entry(whole(value))
     reader.read(model.graph, scope)
-    results: dict[str, Value] = {}
-    for name in model.graph.outputs:
-        source = reader.source(scope, name)
-        fresh = isinstance(source, Operand) and source.is_whole and source.value in reader.ops.region.made
-        if not fresh or not isinstance(source, Operand) or source.value in results.values():
-            source = reader.ops.copied(source)
-        results[name] = source.value
+    named = {name: reader.source(scope, name) for name in model.graph.outputs}
     region = reader.ops.region
-    controls = frozenset(control.value for control in region.controls)
+    results = results_in_memory(named, {}, region)
     constants = tuple(value for value in reader.ops.contents if value not in reader.arguments)
-    reader.names |= {value: f"constant.{number_}" for number_, value in enumerate(constants)}
-    block = Block(
-        tuple(region.nodes), reader.arguments, constants, results, controls=controls, names=reader.names
-    )  # fmt: skip
-    return block, reader.ops
+    names = {**reader.names, **{value: f"constant.{n}" for n, value in enumerate(constants)}}
+    controls = frozenset(control.value for control in region.controls)
+    block = Block(tuple(region.nodes), tuple(reader.arguments), constants, results, {}, controls, names)
+    return block, list(reader.arguments.values()), reader.ops
 
 
 class _Reader:
@@ -83,7 +77,7 @@ class _Reader:
 
     def __init__(self, model: OnnxModel, shapes: Mapping[str, Shape]) -> None:
         self.ops = ArrayOps()
-        self.arguments: dict[Value, tuple[str, TensorKind]] = {}
+        self.arguments: dict[Value, Argument] = {}
         self.names: dict[Value, str] = {}
         self._model = model
         self._inferred = Inferred(model.proto, dict(shapes))
@@ -138,7 +132,7 @@ class _Reader:
         value = self._stored.get(id(tensor))
         if value is None:
             value = self._stored[id(tensor)] = self.ops.value(tensor.shape, tensor.dtype)
-            self.arguments[value] = (tensor.name or "constant", TensorKind.WEIGHT)
+            self.arguments[value] = Argument(tensor.name or "constant", True, False)
             if tensor.known is not None:
                 self.ops.contents[value] = tensor.known
         if tensor.known is not None and tensor.shape == ():
@@ -163,7 +157,7 @@ class _Reader:
     def _constant(self, node: Node) -> Entry:
         tensor = node.attributes["value"]
         entry = self._entry(tensor)
-        self.arguments[self._stored[id(tensor)]] = (tensor.name or node.outputs[0], TensorKind.WEIGHT)
+        self.arguments[self._stored[id(tensor)]] = Argument(tensor.name or node.outputs[0], True, False)
         return entry
 
     def _translated(self, call: Call) -> Sequence["Result | Entry"]:

@@ -250,7 +250,8 @@ def _attention(call: Call) -> Sequence[Source | None]:
         k, v = (call.ops.concatenate([call.x(n), new], 2) for n, new in ((4, k), (5, v)))
     made = attention(
         call.ops, q, k, v, scale=call.real("scale", 1 / math.sqrt(max(1, q.shape[-1]))), mask=call.maybe(3),
-        causal=bool(call.whole("is_causal", 0)), softcap=call.real("softcap", 0.0),
+        causal=bool(call.whole("is_causal", 0)), offset=call.shape(4)[2] if call.has(4) else 0,
+        softcap=call.real("softcap", 0.0),
     )  # fmt: skip
     if len(call.wanted) > 3:
         raise InvalidInputError(f"{call.node}: the product of queries and keys as a result is not supported")

@@ -10,7 +10,7 @@ from jax import lax
 from jax_graph_run import _PRIMITIVES, run
 from onnx import numpy_helper
 
-from tierplan.frontend.block_program import graph_of_block
+from tierplan.frontend.jaxpr_block_graph import graph_of_block
 from tierplan.frontend.onnx_graph import block_of_model
 from tierplan.frontend.onnx_model import model_of
 from tierplan.ir.errors import InvalidInputError
@@ -83,7 +83,12 @@ def _divided(a, b):
 def _same(function):
     def applied(p, *operands):
         widest = max(operands, key=lambda x: np.ndim(x)).dtype
-        return function(*(np.broadcast_to(np.asarray(x).astype(widest), np.broadcast_shapes(*map(np.shape, operands))) for x in operands))
+        return function(
+            *(
+                np.broadcast_to(np.asarray(x).astype(widest), np.broadcast_shapes(*map(np.shape, operands)))
+                for x in operands
+            )
+        )
 
     return applied
 
@@ -122,9 +127,10 @@ def run_model(model, inputs, *, fuse=True):
     read = model_of(model, "model")
     shapes = {value.name: array.shape for value, array in zip(read.graph.inputs, inputs, strict=False)}
     dims = {f"{name}.{axis}": extent for name, shape in shapes.items() for axis, extent in enumerate(shape)}
-    block, ops = block_of_model(read, dims)
-    graph = graph_of_block("model", block, fused=fuse)
-    return run_block(graph, block, ops, model, dict(zip(shapes, inputs, strict=False))), graph
+    block, arguments, ops = block_of_model(read, dims)
+    graph = graph_of_block("model", block, arguments, fused=fuse, cyclic=False)
+    names = {**block.names, **{v: a.name for v, a in zip(block.arguments, arguments, strict=True)}}
+    return run_block(graph, names, block, ops, model, dict(zip(shapes, inputs, strict=False))), graph
 
 
 def run_case(model, inputs):
@@ -144,13 +150,12 @@ def run_case(model, inputs):
     return run_model(stored, inputs[: 1 if len(inputs) > 1 else 0])
 
 
-def run_block(graph, block, ops, model, values):
+def run_block(graph, called, block, ops, model, values):
     names = {tensor.name for tensor in graph.tensors}
     values = {name: np.asarray(value) for name, value in values.items()}
     for value, array in ops.contents.items():
-        name = block.arguments[value][0] if value in block.arguments else block.names[value]
-        if name in names:
-            values[name] = array
+        if called[value] in names:
+            values[called[value]] = array
     for tensor in model.graph.initializer:
         values[tensor.name] = numpy_helper.to_array(tensor)
     for node in model.graph.node:

@@ -1,44 +1,64 @@
-"""From what a frontend read to a graph: arguments, states, results, and the order of the transforms between."""
+"""From a block of nodes to a graph: states, names, kinds, and the order of the transforms between."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tierplan.frontend.jaxpr_block import Kernel, Node, Value, live, operands_of, reads_of, results_of
+from tierplan.frontend.jaxpr_block import Kernel, Node, Operand, Source, Value, live, operands_of, reads_of, results_of
 from tierplan.frontend.jaxpr_counts import ELEMENTWISE, GENERATORS
 from tierplan.frontend.jaxpr_emit import Draft, Names, emit
 from tierplan.frontend.jaxpr_fuse import fuse
 from tierplan.frontend.jaxpr_inplace import Shared, copy_of, updated_in_place
+from tierplan.frontend.jaxpr_region import Region, copied
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph, TensorKind
-from tierplan.ir.loops import executions
 
-_MOST_BYTES = 2**62
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One leaf of the arguments: its name, whether it is a weight, whether its bytes are given up for a result."""
+
+    name: str
+    weight: bool
+    donated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A program read: its nodes, its arguments in order with what they are, its results by name.
+    """A program read: its nodes, its arguments in order, its results by name.
 
-    `states` pairs each argument whose bytes a result takes over with that result; `controls` only decide about
-    branches. `names` calls values that are neither arguments nor results.
+    `states` pairs each donated argument with the result that takes its place; `controls` only decide about branches;
+    `names` calls values that are neither arguments nor results.
     """
 
     nodes: tuple[Node, ...]
-    arguments: Mapping[Value, tuple[str, TensorKind]]
+    arguments: tuple[Value, ...]
     constants: tuple[Value, ...]
     results: dict[str, Value]
-    states: dict[Value, Value] = field(default_factory=dict[Value, Value])
-    controls: frozenset[Value] = frozenset()
+    states: dict[Value, Value]
+    controls: frozenset[Value]
     names: Mapping[Value, str] = field(default_factory=dict[Value, str])
 
 
-def graph_of_block(name: str, block: Block, *, fused: bool = True, cyclic: bool = False) -> Graph:
-    """The graph of a program: dead nodes dropped, chains fused, updates in place, states in their own bytes.
+def results_in_memory(named: Mapping[str, Source], replaced: Mapping[str, Value], region: Region) -> dict[str, Value]:
+    """A value of its own for each result, copied where it would be part of another; `replaced` stay what they are."""
+    results: dict[str, Value] = {}
+    for name, out in named.items():
+        unchanged = isinstance(out, Operand) and out.value is replaced.get(name) and out.is_whole
+        fresh = isinstance(out, Operand) and out.value in region.made and out.value not in results.values()
+        kept = out if isinstance(out, Operand) and out.is_whole and (unchanged or fresh) else None
+        results[name] = (kept or copied(out, region, {})).value
+    return results
 
-    Raises: InvalidInputError: the program computes nothing, or moves more bytes than can be counted.
+
+def graph_of_block(
+    name: str, block: Block, arguments: Sequence[Argument], *, fused: bool, cyclic: bool, pruned: bool = True
+) -> Graph:
+    """The graph of a block whose arguments, in order, are `arguments`; `pruned` of what no result needs.
+
+    Raises: InvalidInputError: the program computes nothing.
     """
     kept = set(block.results.values())
-    nodes = live(block.nodes, kept | block.controls)
+    nodes = live(block.nodes, kept | block.controls) if pruned else block.nodes
     if fused:
         nodes = fuse(nodes, kept)
     shared = Shared()
@@ -46,22 +66,11 @@ def graph_of_block(name: str, block: Block, *, fused: bool = True, cyclic: bool 
     nodes, block = _with_states(nodes, block, shared)
     if not nodes:
         raise InvalidInputError(f"'{name}' computes nothing that it returns; return an array that it computes")
-    draft = Draft(_names(block), _kinds(block), shared.roots())
+    draft = Draft(_names(arguments, block), _kinds(arguments, block), shared.roots())
     for value in block.arguments:
         draft.tensor(value, "argument")
     emit(nodes, draft)
-    graph = Graph(name, tuple(draft.tensors.values()), tuple(draft.ops), tuple(draft.loops), cyclic)
-    _check_total(graph)
-    return graph
-
-
-def _check_total(graph: Graph) -> None:
-    moved = sum(
-        times * (op.matrix_ops + op.vector_ops + sum(access.bytes for access in (*op.reads, *op.writes)))
-        for op, times in zip(graph.ops, executions(graph), strict=True)
-    )
-    if moved + sum(tensor.size for tensor in graph.tensors) > _MOST_BYTES:
-        raise InvalidInputError(f"'{graph.name}' moves more than 2^62 bytes; its shapes or trip counts are absurd")
+    return Graph(name, tuple(draft.tensors.values()), tuple(draft.ops), tuple(draft.loops), cyclic)
 
 
 def _with_states(nodes: tuple[Node, ...], block: Block, shared: Shared) -> tuple[tuple[Node, ...], Block]:
@@ -100,19 +109,22 @@ def _rewrites(node: Node, old: Value, new: Value, shared: Shared) -> bool:
     return _replaces(node.body, entering[0].body_in, new, shared)
 
 
-def _names(block: Block) -> Names:
+def _names(arguments: Sequence[Argument], block: Block) -> Names:
     names = Names()
-    for value, (name, _) in block.arguments.items():
+    for argument, value in zip(arguments, block.arguments, strict=True):
+        names.give(value, argument.name)
+    for name, value in block.results.items():
         names.give(value, name)
-    for name, value in (*block.results.items(), *((name, value) for value, name in block.names.items())):
+    for value, name in block.names.items():
         names.give(value, name)
     return names
 
 
-def _kinds(block: Block) -> dict[Value, TensorKind]:
+def _kinds(arguments: Sequence[Argument], block: Block) -> dict[Value, TensorKind]:
     kinds = dict.fromkeys(block.results.values(), TensorKind.OUTPUT)
     kinds |= dict.fromkeys(block.constants, TensorKind.CONSTANT)
-    kinds |= {value: kind for value, (_, kind) in block.arguments.items()}
+    for argument, value in zip(arguments, block.arguments, strict=True):
+        kinds[value] = TensorKind.WEIGHT if argument.weight else TensorKind.INPUT
     for argument, result in block.states.items():
         kinds |= {argument: TensorKind.STATE, result: TensorKind.STATE}
     return kinds
