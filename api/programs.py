@@ -9,7 +9,10 @@ from tierplan.ir.errors import InvalidInputError, nearest
 from tierplan.ir.graph import Graph
 from tierplan.models import load, names
 
-_KINDS = "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, or module:function for JAX"
+_KINDS = (
+    "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, an .onnx file, a .pt2 file, "
+    "or module:function for JAX or PyTorch"
+)
 _LONGEST_DEFAULT_CONTEXT = 4096
 
 
@@ -18,7 +21,7 @@ class Shaping:
     """What the command line says about the size of the program; None where it says nothing.
 
     `phase`, `batch`, `context` and `dtype` shape a language model, `shapes` the arguments of a
-    JAX function; `cyclic` says whether a JAX function repeats.
+    JAX function; `cyclic` says whether a JAX function repeats. `dims` bind open dimensions of an ONNX file.
     """
 
     phase: str | None = None
@@ -27,6 +30,7 @@ class Shaping:
     dtype: str | None = None
     shapes: str | None = None
     cyclic: bool | None = None
+    dims: tuple[str, ...] = ()
 
     def of_language_model(self) -> list[str]:
         """The options given that only a language model understands."""
@@ -38,12 +42,18 @@ class Shaping:
         given = {"--shapes": self.shapes, "--cyclic": self.cyclic}
         return [option for option, value in given.items() if value is not None]
 
+    def of_onnx(self) -> list[str]:
+        """The options given that only an ONNX file understands."""
+        return ["--dim"] if self.dims else []
+
 
 def read_program(spec: str, shaping: Shaping) -> Graph:
     """The graph of the program that `spec` names.
 
     Raises: InvalidInputError: there is no such program, it cannot be read, or an option does not apply to it.
     """
+    if Path(spec).suffix != ".onnx":
+        _refuse(shaping.of_onnx(), "a program of this kind; it is for the open dimensions of an .onnx file")
     if spec in names():
         return _language_model(load(spec), spec, shaping)
     path, exists = Path(spec), os.path.exists(spec)  # which is False, and no error, for names that no file can have
@@ -51,6 +61,10 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
         return _language_model(_text(path), spec, shaping)
     if path.suffix == ".csv":
         return _buffers(path, shaping)
+    if path.suffix == ".onnx":
+        return _onnx(path, shaping)
+    if path.suffix == ".pt2":
+        return _pt2(path, shaping)
     if ":" in spec and not exists:
         _refuse(shaping.of_language_model(), "a JAX function; give '--shapes' or 'example_args' in its module")
         from tierplan.frontend.jax_function import load as load_function
@@ -65,7 +79,7 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
 
 def describe(graph: Graph, shaping: Shaping, spec: str) -> str:
     """One line that says what was asked for, as it is written into plan files."""
-    options = [*shaping.of_language_model(), *shaping.of_function()]
+    options = [*shaping.of_language_model(), *shaping.of_function(), *shaping.of_onnx()]
     return f"{spec} ({graph.name})" if not options and graph.name != spec else spec + _written(shaping)
 
 
@@ -75,6 +89,7 @@ def _written(shaping: Shaping) -> str:
         "--shapes": shaping.shapes,
     }  # fmt: skip
     words = "".join(f" {option} {value}" for option, value in given.items() if value is not None)
+    words += "".join(f" --dim {dim}" for dim in shaping.dims)
     return words + (" --cyclic" if shaping.cyclic else "")
 
 
@@ -103,6 +118,21 @@ def _buffers(path: Path, shaping: Shaping) -> Graph:
     from tierplan.frontend.lifespans import graph_of_buffers
 
     return graph_of_buffers(read_buffers(_text(path), str(path)), path.name)
+
+
+def _onnx(path: Path, shaping: Shaping) -> Graph:
+    _refuse([*shaping.of_language_model(), *shaping.of_function()], "an ONNX file; bind its dimensions with --dim")
+    from tierplan.frontend.onnx_dims import read_dims
+    from tierplan.frontend.onnx_graph import load_onnx
+
+    return load_onnx(path, read_dims(shaping.dims))
+
+
+def _pt2(path: Path, shaping: Shaping) -> Graph:
+    _refuse([*shaping.of_language_model(), *shaping.of_function()], "an exported program, whose shapes are fixed")
+    from tierplan.frontend.torch_archive import load_pt2
+
+    return load_pt2(path)
 
 
 def _refuse(options: list[str], what: str) -> None:

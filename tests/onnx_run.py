@@ -97,6 +97,10 @@ def _logic(bitwise, logical):
     return lambda p, *xs: (logical if xs[0].dtype == bool else bitwise)(*xs)
 
 
+def _only(function):
+    return lambda p, x: function(x)
+
+
 _MORE = {
     "conv_general_dilated": _conv, "reduce_window_max": _window(_lowest, lax.max),
     "reduce_window_sum": _window(lambda dtype: np.zeros((), dtype), lax.add), "gather": _gather,
@@ -112,7 +116,8 @@ _MORE = {
     "and": _logic(np.bitwise_and, np.logical_and), "or": _logic(np.bitwise_or, np.logical_or),
     "xor": _logic(np.bitwise_xor, np.logical_xor), "not": _logic(np.bitwise_not, np.logical_not),
     "erf": lambda p, x: np.vectorize(math.erf, otypes=[np.float64])(x) if x.size else x,
-    **{n: (lambda f: lambda p, x: f(x))(getattr(np, "arc" + n[1:])) for n in ("asin", "acos", "atan", "asinh", "acosh", "atanh")},
+    "asin": _only(np.arcsin), "acos": _only(np.arccos), "atan": _only(np.arctan), "asinh": _only(np.arcsinh),
+    "acosh": _only(np.arccosh), "atanh": _only(np.arctanh),
     "sinh": lambda p, x: np.sinh(x), "cosh": lambda p, x: np.cosh(x),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from tierplan.commands.options import (
     Batch,
     Context,
     Cyclic,
+    Dims,
     Dtype,
     Gap,
     Hardware,
@@ -29,6 +30,7 @@ def compare(
     dtype: Dtype = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
+    dims: Dims = None,
     planners: Annotated[
         str, typer.Option(metavar="LIST", help="Planners, separated by commas.")
     ] = "greedy,msa,flow,auto",
@@ -54,7 +56,7 @@ def compare(
         find_planner(name)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     with progress(f"reading {model}"):
-        graph = read_program(model, Shaping(phase, batch, context, dtype, shapes, cyclic))
+        graph = read_program(model, Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ())))
         problem = lower(graph, hardware)
     outcomes: list[Outcome] = []
     for name in names:

@@ -6,7 +6,10 @@ import typer
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A built-in model, a config.json, a buffer .csv, or module:function for JAX."),
+    typer.Argument(
+        metavar="MODEL",
+        help="A built-in model, a config.json, an .onnx or .pt2 file, a buffer .csv, or module:function.",
+    ),
 ]
 Hardware = Annotated[
     str, typer.Option("--hardware", "-H", metavar="HW", help="A built-in machine or a hardware YAML file.")
@@ -28,6 +31,12 @@ Shapes = Annotated[
 ]
 Cyclic = Annotated[
     bool | None, typer.Option("--cyclic/--once", help="JAX functions: repeats forever, or runs once (default).")
+]
+Dims = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dim", metavar="NAME=N", help="ONNX files: the size of an open dimension, like batch=1; repeatable."
+    ),
 ]
 Seconds = Annotated[str, typer.Option("--budget", metavar="TIME", help="How long to search, like 10s or 500ms.")]
 Gap = Annotated[

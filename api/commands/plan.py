@@ -10,6 +10,7 @@ from tierplan.commands.options import (
     Batch,
     Context,
     Cyclic,
+    Dims,
     Dtype,
     Gap,
     Hardware,
@@ -35,6 +36,7 @@ def plan(
     dtype: Dtype = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
+    dims: Dims = None,
     planner: Planner = "auto",
     budget: Seconds = "10s",
     gap: Gap = None,
@@ -59,7 +61,7 @@ def plan(
     if output is not None:
         check_folder(output)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
-    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
     with progress(f"planning {model}"):
         graph = read_program(model, shaping)
         problem = lower(graph, hardware)
