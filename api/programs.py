@@ -66,10 +66,8 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
     if path.suffix == ".pt2":
         return _pt2(path, shaping)
     if ":" in spec and not exists:
-        _refuse(shaping.of_language_model(), "a JAX function; give '--shapes' or 'example_args' in its module")
-        from tierplan.frontend.jax_function import load as load_function
-
-        return load_function(spec, shaping.shapes, cyclic=shaping.cyclic)
+        _refuse(shaping.of_language_model(), "a function; give '--shapes' or 'example_args' in its module")
+        return _function(spec, shaping)
     if exists:
         raise InvalidInputError(f"'{spec}' is none of the inputs that tierplan reads: {_KINDS}")
     guess = nearest(spec, names())
@@ -133,6 +131,19 @@ def _pt2(path: Path, shaping: Shaping) -> Graph:
     from tierplan.frontend.torch_archive import load_pt2
 
     return load_pt2(path)
+
+
+def _function(spec: str, shaping: Shaping) -> Graph:
+    """A JAX function; or a PyTorch module, or a function that returns a module or an ExportedProgram."""
+    from tierplan.frontend.torch_function import load_torch
+
+    graph = load_torch(spec) if shaping.shapes is None else None
+    if graph is not None:
+        _refuse(shaping.of_function(), "a PyTorch program; it has its shapes and runs once")
+        return graph
+    from tierplan.frontend.jax_function import load as load_function
+
+    return load_function(spec, shaping.shapes, cyclic=shaping.cyclic)
 
 
 def _refuse(options: list[str], what: str) -> None:

@@ -15,11 +15,15 @@ from tierplan.ir.graph import Graph, TensorKind
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One leaf of the arguments: its name, whether it is a weight, whether its bytes are given up for a result."""
+    """One leaf of the arguments: its name, whether it is a weight, whether its bytes are given up for a result.
+
+    A `constant` is neither weight nor input: it comes with the program (statistics, tables of positions).
+    """
 
     name: str
     weight: bool
     donated: bool
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,8 @@ def _kinds(arguments: Sequence[Argument], block: Block) -> dict[Value, TensorKin
     kinds = dict.fromkeys(block.results.values(), TensorKind.OUTPUT)
     kinds |= dict.fromkeys(block.constants, TensorKind.CONSTANT)
     for argument, value in zip(arguments, block.arguments, strict=True):
-        kinds[value] = TensorKind.WEIGHT if argument.weight else TensorKind.INPUT
+        given = TensorKind.WEIGHT if argument.weight else TensorKind.INPUT
+        kinds[value] = TensorKind.CONSTANT if argument.constant else given
     for argument, result in block.states.items():
         kinds |= {argument: TensorKind.STATE, result: TensorKind.STATE}
     return kinds

@@ -34,9 +34,7 @@ Cyclic = Annotated[
 ]
 Dims = Annotated[
     list[str] | None,
-    typer.Option(
-        "--dim", metavar="NAME=N", help="ONNX files: the size of an open dimension, like batch=1; repeatable."
-    ),
+    typer.Option("--dim", metavar="NAME=N", help="ONNX files: size of an open dimension, like batch=1; repeatable."),
 ]
 Seconds = Annotated[str, typer.Option("--budget", metavar="TIME", help="How long to search, like 10s or 500ms.")]
 Gap = Annotated[
