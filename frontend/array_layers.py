@@ -202,18 +202,20 @@ def average_pool(
     strides: Sequence[int],
     padding: Padding,
     dilation: Sequence[int],
-    count_padding: bool,
+    counted: Padding,
 ) -> Operand:
-    """The mean over windows; without `count_padding` over what lies in the image."""
+    """The mean over windows, of which only what lies in the image and its `counted` padding counts."""
     total = pool(ops, "reduce_window_sum", image, window=window, strides=strides, padding=padding, dilation=dilation)
-    if count_padding or all(pair == (0, 0) for pair in padding):
+    if list(counted) == list(padding):
         return ops.elementwise("div", total, number(math.prod(window), total.dtype))
     sizes = image.shape[2:]
     counts = np.ones((), np.float32)
-    for n, k, s, (low, _), d, p in zip(sizes, window, strides, padding, dilation, total.shape[2:], strict=True):
+    for n, k, s, (low, _), d, p, (before, after) in zip(
+        sizes, window, strides, padding, dilation, total.shape[2:], counted, strict=True
+    ):
         starts = np.arange(p) * s - low
         taps = starts[:, None] + np.arange(k) * d
-        counts = counts[..., None] * np.maximum(1, ((taps >= 0) & (taps < n)).sum(1)).astype(np.float32)
+        counts = counts[..., None] * np.maximum(1, ((taps >= -before) & (taps < n + after)).sum(1)).astype(np.float32)
     return ops.elementwise("div", total, ops.constant(counts, total.dtype))
 
 

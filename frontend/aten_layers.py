@@ -95,7 +95,7 @@ def _pooled(call: AtenCall) -> Source | list[Source]:
     else:
         made = average_pool(
             ops, x, window=window, strides=strides, padding=padding, dilation=dilation,
-            count_padding=call.flag("count_include_pad", True) and padding == exact,
+            counted=exact if call.flag("count_include_pad", True) else [(0, 0)] * n,
         )  # fmt: skip
     result = ops.reshape(made, made.shape[1:]) if lone else made
     if len(call.node.results) < 2:
@@ -114,7 +114,7 @@ def _adaptive(call: AtenCall) -> Source:
     window = [extent // size for size, extent in zip(sizes, x.shape[-n:], strict=True)]
     wide = x if len(x.shape) == n + 2 else ops.reshape(x, (1, *x.shape))
     made = average_pool(
-        ops, wide, window=window, strides=window, padding=[(0, 0)] * n, dilation=[1] * n, count_padding=True
+        ops, wide, window=window, strides=window, padding=[(0, 0)] * n, dilation=[1] * n, counted=[(0, 0)] * n
     )
     return ops.reshape(made, call.shape)
 
@@ -157,14 +157,17 @@ def _layer_norm(call: AtenCall) -> Source | list[Source]:
     return [result, mean, root]
 
 
-def _group_norm(call: AtenCall) -> Source:
+def _group_norm(call: AtenCall) -> Source | list[Source]:
     ops, x, groups = call.ops, call.x(), call.whole("num_groups", call.whole("group", 1))
     if groups < 1 or x.shape[1] % groups:
         raise InvalidInputError(f"{call.node}: {groups} groups of shape {x.shape}")
     wide = ops.reshape(x, (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
     made = ops.reshape(normalised(ops, wide, range(2, len(wide.shape)), call.real("eps", 1e-5)), x.shape)
     rows = (call.maybe("weight"), call.maybe("bias"))
-    return affine(ops, made, *(row and per_channel(ops, row, len(x.shape)) for row in rows))
+    result = affine(ops, made, *(row and per_channel(ops, row, len(x.shape)) for row in rows))
+    rest = call.node.results[1:]
+    sides = [ops.streamed("group_norm.statistics", [x], [call.program.layout(name)])[0] for name in rest]
+    return [result, *sides]
 
 
 def _instance_norm(call: AtenCall) -> Source:
@@ -310,7 +313,7 @@ LAYERS: dict[str, Handler] = {
     **dict.fromkeys((
         "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d",
     ), _resized),
-    "group_norm": _group_norm, "instance_norm": _instance_norm, "lstm": _recurrent, "gru": _recurrent,
+    "group_norm": _group_norm, "native_group_norm": _group_norm, "instance_norm": _instance_norm, "lstm": _recurrent, "gru": _recurrent,
     "cosine_similarity": _cosine, "mse_loss": _squared_error, "pixel_shuffle": _pixel_shuffle,
 }  # fmt: skip
 """Layers of networks."""

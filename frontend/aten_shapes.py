@@ -190,7 +190,7 @@ def _triangle(call: AtenCall) -> Source:
 def _filled(value: float) -> Handler:
     def run(call: AtenCall) -> Source:
         shape, dtype = call.out()
-        fill = call.maybe("fill_value", "value", dtype=dtype) if call.node.op in _FULL else number(value, dtype)
+        fill = call.maybe("fill_value", "value", "s", dtype=dtype) if call.node.op in _FULL else number(value, dtype)
         return call.ops.broadcast(call.ops.convert(fill or number(value, dtype), dtype), shape)
 
     return run

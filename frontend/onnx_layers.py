@@ -128,7 +128,7 @@ def _average_pool(call: Call) -> Source:
     padding = at.rounded_up(x.shape[2:], window) if call.whole("ceil_mode", 0) else at.padding
     return average_pool(
         call.ops, x, window=window, strides=at.strides, padding=padding, dilation=at.dilation,
-        count_padding=bool(call.whole("count_include_pad", 0)) and padding == at.padding,
+        counted=at.padding if call.whole("count_include_pad", 0) else [(0, 0)] * len(window),
     )  # fmt: skip
 
 

@@ -15,6 +15,9 @@ from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph
 
 _MOST_NODES = 300_000
+_CHECKS = frozenset((
+    "_assert_tensor_metadata", "_assert_async", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size",
+))  # fmt: skip
 
 
 def graph_of_program(program: TorchProgram, *, fuse: bool = True) -> Graph:
@@ -83,6 +86,8 @@ class _Reader:
 
     def run(self, node: AtenNode) -> None:
         """Translate one node."""
+        if node.op in _CHECKS:
+            return
         call = AtenCall(self.ops, node, self.source, self._program)
         with self.ops.noted(scope=node.scope or node.op):
             made = self._translated(call)

@@ -118,6 +118,7 @@ _MORE = {
     "erf": lambda p, x: np.vectorize(math.erf, otypes=[np.float64])(x) if x.size else x,
     "asin": _only(np.arcsin), "acos": _only(np.arccos), "atan": _only(np.arctan), "asinh": _only(np.arcsinh),
     "acosh": _only(np.arccosh), "atanh": _only(np.arctanh),
+    "reduce_or": lambda p, x: np.any(x, axis=p["axes"]), "reduce_and": lambda p, x: np.all(x, axis=p["axes"]),
     "sinh": lambda p, x: np.sinh(x), "cosh": lambda p, x: np.cosh(x),
 }  # fmt: skip
 
