@@ -148,12 +148,13 @@ def run_case(model, inputs):
             return made, graph
     except (InvalidInputError, KeyError):
         pass
+    first = 1 if len(inputs) > 1 and model.graph.node[0].op_type != "Range" else 0
     stored = onnx.ModelProto()
     stored.CopyFrom(model)
     names = [value.name for value in model.graph.input]
-    for name, array in list(zip(names, inputs, strict=False))[1 if len(inputs) > 1 else 0 :]:
+    for name, array in list(zip(names, inputs, strict=False))[first:]:
         stored.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
-    return run_model(stored, inputs[: 1 if len(inputs) > 1 else 0])
+    return run_model(stored, inputs[:first])
 
 
 def run_block(graph, called, block, ops, model, values):
