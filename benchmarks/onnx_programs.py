@@ -42,7 +42,9 @@ HEADER = ("file", "nodes", "operations", "parameters", "parameters_by_onnx", "ma
 def counted_by_onnx(model: onnx.ModelProto) -> int:
     """Elements of all tensors that onnx finds among initialisers, and of those in `Constant` nodes."""
     total = sum(math.prod(tensor.dims) for tensor in _get_initializer_tensors(model))
-    return total + sum(math.prod(node.attribute[0].t.dims) for node in nodes_of(model.graph) if node.op_type == "Constant")
+    return total + sum(
+        math.prod(node.attribute[0].t.dims) for node in nodes_of(model.graph) if node.op_type == "Constant"
+    )
 
 
 def nodes_of(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -92,7 +94,16 @@ def row(path: Path) -> tuple[object, ...]:
     streamed = " ".join(sorted({op.kind for op in graph.ops if op.streamed}))
     matrix = sum(op.matrix_ops for op in graph.ops) / 1e9
     n_nodes, by_onnx = len(nodes_of(model.graph)), counted_by_onnx(model)
-    return (path.name, n_nodes, len(graph.ops), graph.n_parameters, by_onnx, f"{matrix:.3f}", streamed, f"{seconds:.2f}")
+    return (
+        path.name,
+        n_nodes,
+        len(graph.ops),
+        graph.n_parameters,
+        by_onnx,
+        f"{matrix:.3f}",
+        streamed,
+        f"{seconds:.2f}",
+    )
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tierplan.frontend.array_loops import repeated
-from tierplan.frontend.array_ops import ArrayOps, check_total, number
+from tierplan.frontend.array_ops import ArrayOps, check_total, number, one_line
 from tierplan.frontend.jaxpr_block import Literal, Operand, Shape, Source, Value, cost_of, live, whole
 from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
 from tierplan.frontend.jaxpr_region import Region
@@ -49,7 +49,8 @@ def graph_of_model(model: OnnxModel, name: str, dims: Mapping[str, int], *, fuse
         raise InvalidInputError(f"'{model.name}': its graphs nest too deep") from None
     except InvalidInputError as error:
         text = str(error)
-        raise InvalidInputError(text if text.startswith(f"'{model.name}'") else f"'{model.name}': {text}") from None
+        whole_text = text if text.startswith(f"'{model.name}'") else f"'{model.name}': {text}"
+        raise InvalidInputError(one_line(whole_text)) from None
 
 
 def block_of_model(model: OnnxModel, dims: Mapping[str, int]) -> tuple[Block, list[Argument], ArrayOps]:

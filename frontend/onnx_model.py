@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tierplan.frontend.array_ops import MOST_ELEMENTS
+from tierplan.frontend.array_ops import MOST_ELEMENTS, one_line
 from tierplan.frontend.onnx_wire import without_payloads
 from tierplan.ir.errors import InvalidInputError, MissingDependencyError
 
@@ -139,7 +139,7 @@ def model_of(proto: Any, where: str) -> OnnxModel:
         opsets = {entry.domain: int(entry.version) for entry in proto.opset_import}
         return OnnxModel(where, _graph(proto.graph), functions, opsets, proto)
     except InvalidInputError as error:
-        raise InvalidInputError(f"'{where}': {error}") from None
+        raise InvalidInputError(one_line(f"'{where}': {error}")) from None
     except UnicodeDecodeError:
         raise InvalidInputError(f"'{where}': a name in it is no text") from None
 

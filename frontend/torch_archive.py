@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from tierplan.frontend.array_ops import one_line
 from tierplan.frontend.torch_graph import graph_of_program
 from tierplan.frontend.torch_program import AtenNode, Given, Layout, Ref, TorchInput, TorchProgram
 from tierplan.ir.errors import InvalidInputError
@@ -35,12 +36,12 @@ def load_pt2(path: Path, *, fuse: bool = True) -> Graph:
         program = _program(document, path.name)
         return graph_of_program(program, fuse=fuse)
     except InvalidInputError as error:
-        raise InvalidInputError(f"'{path}': {error}") from None
+        raise InvalidInputError(one_line(f"'{path}': {error}")) from None
     except RecursionError:
         raise InvalidInputError(f"'{path}': its program nests too deep") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
         raise InvalidInputError(
-            f"'{path}': its program has a form that is not read ({type(error).__name__}: {str(error)[:100]})"
+            one_line(f"'{path}': its program has a form that is not read ({type(error).__name__}: {str(error)[:100]})")
         ) from None
 
 
