@@ -66,7 +66,8 @@ def chain(n_nodes: int) -> onnx.ModelProto:
         stored.append(helper.make_tensor(f"w{block}", TensorProto.FLOAT, (64, 64), bytes(64 * 64 * 4), raw=True))
         stored.append(helper.make_tensor(f"b{block}", TensorProto.FLOAT, (64,), bytes(64 * 4), raw=True))
         for op, inputs, out in (
-            ("MatMul", [x, f"w{block}"], made[0]), ("Add", [made[0], f"b{block}"], made[1]), ("Relu", [made[1]], made[2]),
+            ("MatMul", [x, f"w{block}"], made[0]), ("Add", [made[0], f"b{block}"], made[1]),
+            ("Relu", [made[1]], made[2]),
             ("Softmax", [made[2]], made[3]), ("Add", [made[3], x], made[4]),
         ):  # fmt: skip
             nodes.append(helper.make_node(op, inputs, [out]))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tierplan.frontend.array_ops import ArrayOps, axis_of, broadcast_shape, number
 from tierplan.frontend.jaxpr_block import Operand, Source
@@ -213,8 +214,7 @@ def average_pool(
     for n, k, s, (low, _), d, p, (before, after) in zip(
         sizes, window, strides, padding, dilation, total.shape[2:], counted, strict=True
     ):
-        starts = np.arange(p) * s - low
-        taps = starts[:, None] + np.arange(k) * d
+        taps: NDArray[np.int64] = (np.arange(p) * s - low)[:, None] + np.arange(k) * d
         counts = counts[..., None] * np.maximum(1, ((taps >= -before) & (taps < n + after)).sum(1)).astype(np.float32)
     return ops.elementwise("div", total, ops.constant(counts, total.dtype))
 
@@ -319,7 +319,7 @@ def iota(ops: ArrayOps, shape: Sequence[int], axis: int, dtype: str) -> Operand:
 
 def _wrapped(ops: ArrayOps, indices: Source, extent: int) -> Source:
     known = ops.contents.get(indices.value) if isinstance(indices, Operand) else None
-    if known is not None and bool((known >= 0).all()):
+    if known is not None and bool(np.greater_equal(known, 0).all()):
         return indices
     if not isinstance(indices, Operand):
         value = indices.value

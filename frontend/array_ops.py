@@ -8,6 +8,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -336,7 +337,7 @@ def broadcast_shape(shapes: Sequence[Shape]) -> Shape:
 
 
 def _plain(value: object) -> Attribute:
-    item = getattr(value, "item", lambda: value)()
+    item: Any = getattr(value, "item", lambda: value)()
     return item if isinstance(item, bool | int | float) else float(item) if hasattr(item, "__float__") else str(item)
 
 

@@ -313,7 +313,8 @@ LAYERS: dict[str, Handler] = {
     **dict.fromkeys((
         "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d",
     ), _resized),
-    "group_norm": _group_norm, "native_group_norm": _group_norm, "instance_norm": _instance_norm, "lstm": _recurrent, "gru": _recurrent,
+    "group_norm": _group_norm, "native_group_norm": _group_norm,
+    "instance_norm": _instance_norm, "lstm": _recurrent, "gru": _recurrent,
     "cosine_similarity": _cosine, "mse_loss": _squared_error, "pixel_shuffle": _pixel_shuffle,
 }  # fmt: skip
 """Layers of networks."""

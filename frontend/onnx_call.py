@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -124,20 +124,21 @@ class Call:
 
     def ints(self, name: str, default: Sequence[int] = (), n: int | None = None) -> tuple[int, ...]:
         """An attribute that lists whole numbers, `n` of them."""
-        value = self.attributes.get(name)
-        value = tuple(default) if value is None else value
-        if not isinstance(value, tuple) or not all(isinstance(item, int) for item in value):
+        given = self.attributes.get(name)
+        value: Any = tuple(default) if given is None else given
+        if not isinstance(value, tuple) or not all(isinstance(item, int) for item in cast("tuple[Any, ...]", value)):
             raise InvalidInputError(f"{self.node}: attribute '{name}' lists no whole numbers")
-        if n is not None and len(value) != n:
-            raise InvalidInputError(f"{self.node}: attribute '{name}' lists {len(value)} numbers; need {n}")
-        return value
+        numbers = cast("tuple[int, ...]", value)
+        if n is not None and len(numbers) != n:
+            raise InvalidInputError(f"{self.node}: attribute '{name}' lists {len(numbers)} numbers; need {n}")
+        return numbers
 
     def texts(self, name: str) -> tuple[str, ...]:
         """An attribute that lists texts."""
-        value = self.attributes.get(name, ())
-        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+        value: Any = self.attributes.get(name, ())
+        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in cast("tuple[Any, ...]", value)):
             raise InvalidInputError(f"{self.node}: attribute '{name}' lists no texts")
-        return value
+        return cast("tuple[str, ...]", value)
 
 
 def operand_of(call: Call, index: int) -> Operand:

@@ -162,7 +162,8 @@ def _through_real(function: Callable[[Call, list[Source]], Source], n_inputs: in
 
 def _join_quantised(call: Call) -> Source:
     ops = call.ops
-    parts = [dequantised(ops, *(call.x(n + m) for m in range(3)), 0) for n in range(2, len(call.entries) - 2, 3)]
+    places = range(2, len(call.entries) - 2, 3)
+    parts = [dequantised(ops, call.x(n), call.x(n + 1), call.maybe(n + 2), 0) for n in places]
     return quantised(ops, ops.concatenate(parts, call.whole("axis", 0)), call.x(0), call.x(1), call.x(1).dtype)
 
 

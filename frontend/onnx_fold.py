@@ -69,7 +69,7 @@ def _slice(call: Call, operands: Sequence[Any]) -> Array:
     else:
         starts, ends = operands[1].tolist(), operands[2].tolist()
         has_axes, has_steps = len(operands) > 3 and operands[3] is not None, len(operands) > 4
-        axes = operands[3].tolist() if has_axes else range(len(starts))
+        axes: Any = operands[3].tolist() if has_axes else range(len(starts))
         steps = operands[4].tolist() if has_steps and operands[4] is not None else [1] * len(starts)
     index = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -110,10 +110,10 @@ def _range(call: Call, operands: Sequence[Any]) -> Array | None:
     return np.arange(start, limit, step, dtype=operands[0].dtype)
 
 
-def _constant_of_shape(call: Call, operands: Sequence[Any]) -> Array | None:
+def _constant_of_shape(call: Call, operands: Sequence[Any]) -> Any:
     shape = operands[0].reshape(-1).tolist()
     stored = call.attributes.get("value")
-    known = np.zeros(1, np.float32) if stored is None else getattr(stored, "known", None)
+    known: Any = np.zeros(1, np.float32) if stored is None else getattr(stored, "known", None)
     small = known is not None and math.prod(shape) <= MOST and all(extent >= 0 for extent in shape)
     return np.full(shape, known.reshape(-1)[0], known.dtype) if small and known.dtype.kind in "iub" else None
 
@@ -134,6 +134,10 @@ def _tile(call: Call, operands: Sequence[Any]) -> Array | None:
     return np.tile(operands[0], times) if operands[0].size * math.prod(times) <= MOST else None
 
 
+def _same(call: Call, operands: Sequence[Any]) -> Any:
+    return operands[0]
+
+
 _FOLDS: dict[str, Callable[[Call, Sequence[Any]], Any]] = {
     "Add": _numpy(np.add), "Sub": _numpy(np.subtract), "Mul": _numpy(np.multiply), "Div": _numpy(_divide),
     "Max": _numpy(lambda *xs: np.max(np.broadcast_arrays(*xs), axis=0)),
@@ -142,7 +146,7 @@ _FOLDS: dict[str, Callable[[Call, Sequence[Any]], Any]] = {
     "LessOrEqual": _numpy(np.less_equal), "GreaterOrEqual": _numpy(np.greater_equal),
     "And": _numpy(np.logical_and), "Or": _numpy(np.logical_or), "Not": _numpy(np.logical_not),
     "Where": _numpy(np.where), "Neg": _numpy(np.negative), "Abs": _numpy(np.abs), "Floor": _numpy(np.floor),
-    "Ceil": _numpy(np.ceil), "Sqrt": _numpy(np.sqrt), "Identity": _numpy(lambda x: x), "Mod": _numpy(np.mod),
+    "Ceil": _numpy(np.ceil), "Sqrt": _numpy(np.sqrt), "Identity": _same, "Mod": _numpy(np.mod),
     "Cast": _cast, "Gather": _gather, "Slice": _slice, "Unsqueeze": _unsqueeze, "Squeeze": _squeeze,
     "Concat": lambda call, xs: np.concatenate(xs, call.whole("axis", 0)), "Range": _range, "Reshape": _reshape,
     "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max),

@@ -97,7 +97,7 @@ def _conv_transpose(call: Call) -> Source:
     padding = at.padding
     if "output_shape" in call.attributes or at.auto.startswith("SAME"):
         asked = call.ints("output_shape", [e * s for e, s in zip(x.shape[2:], at.strides, strict=True)])[-n:]
-        padding = []
+        padding = list[tuple[int, int]]()
         for e, k, s, d, o, more in zip(x.shape[2:], w.shape[2:], at.strides, at.dilation, asked, extra, strict=True):
             total = (e - 1) * s + more + (k - 1) * d + 1 - o
             low = int(total / 2) if at.auto != "SAME_LOWER" else total - int(total / 2)

@@ -328,6 +328,9 @@ def _non_zero(call: Call) -> Source:
         return call.ops.streamed("NonZero", [x], [(shape, "int64")])[0]
 
 
+BOUNDED = ("NonZero", "Compress", "Unique", "NonMaxSuppression")
+"""Operators whose results have a shape that data decide: the largest one is taken."""
+
 SHAPES: dict[str, Handler] = {
     "Constant": _constant, "Shape": _shape, "Size": lambda call: np.array(math.prod(call.shape()), np.int64),
     "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose,

@@ -131,7 +131,7 @@ def _layout(name: str, meta: Mapping[str, Any]) -> Layout:
 def _size(size: Mapping[str, Any], name: str) -> int:
     value = size.get("as_int")
     if value is None and "as_expr" in size:
-        value = (size["as_expr"].get("hint") or {}).get("as_int")
+        value = cast("dict[str, Any]", size["as_expr"].get("hint") or {}).get("as_int")
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise InvalidInputError(f"'{name}' has an extent without a number; export it with example inputs")
     return value
@@ -150,7 +150,8 @@ def _node(node: Mapping[str, Any]) -> AtenNode:
             results.append(str(content.get("as_name", "")))
         else:
             results.append("")
-    scope = str((node.get("metadata") or {}).get("nn_module_stack", "")).rsplit(";", 1)[-1].split(",")
+    notes = cast("dict[str, Any]", node.get("metadata") or {})
+    scope = str(notes.get("nn_module_stack", "")).rsplit(";", 1)[-1].split(",")
     return AtenNode(str(node["target"]), arguments, tuple(results), scope[1] if len(scope) > 2 else "")
 
 

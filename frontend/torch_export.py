@@ -76,7 +76,7 @@ def program_of(exported: Any, name: str) -> TorchProgram:
         if type(spec.arg).__name__ != "TensorArgument":
             continue
         if spec.kind.name in _MUTATIONS:
-            mutations[by_target.get(spec.target, spec.target)] = spec.arg.name
+            mutations[by_target.get(str(spec.target), str(spec.target))] = spec.arg.name
         else:
             outputs.append(spec.arg.name)
     nodes: list[AtenNode] = []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tierplan.frontend.array_ops import ArrayOps, check_total
 from tierplan.frontend.aten_call import AtenCall
 from tierplan.frontend.aten_operators import HANDLERS, VIEWS
-from tierplan.frontend.jaxpr_block import Operand, Source, Value, whole
+from tierplan.frontend.jaxpr_block import Literal, Operand, Source, Value, whole
 from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
 from tierplan.frontend.torch_program import AtenNode, TorchProgram
 from tierplan.ir.errors import InvalidInputError
@@ -117,7 +117,7 @@ class _Reader:
             if handler is None or (call.is_aten is False and node.op != "getitem" and node.op not in HANDLERS):
                 return self._streamed(call)
             made = handler(call)
-            sources = list(made) if isinstance(made, list | tuple) else [made]
+            sources = [made] if isinstance(made, Operand | Literal) else list(made)
         except InvalidInputError as error:
             text = str(error)
             raise InvalidInputError(text if str(node) in text else f"{node}: {text}") from None

@@ -33,9 +33,8 @@ def _network():
         helper.make_node("Softmax", ["g"], ["y"], axis=-1),
     ]
     scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
-    return _model(
-        nodes, (1, 3, 8, 8), [_stored("w", 4, 3, 3, 3), _stored("b", 4), _stored("s", 4), _stored("v", 5, 4), scales]
-    )
+    weights = [_stored("w", 4, 3, 3, 3), _stored("b", 4), _stored("s", 4), _stored("v", 5, 4)]
+    return _model(nodes, (1, 3, 8, 8), [*weights, scales])
 
 
 def _shaping():

@@ -112,8 +112,7 @@ def branching(condition, then_rows):
         [stored("w", 4, then_rows)],
     )  # fmt: skip
     other = helper.make_graph([helper.make_node("Add", ["x", "x"], ["e"])], "else", [], [value("e", FLOAT, (4, 4))])
-    node = helper.make_node("If", [condition], ["y"], then_branch=then, else_branch=other)
-    return node
+    return helper.make_node("If", [condition], ["y"], then_branch=then, else_branch=other)
 
 
 def test_an_unknown_condition_takes_the_costlier_branch_and_a_known_one_its_own():

@@ -17,7 +17,7 @@ OTHERWISE = (
     "reversesequence",  # lengths of sequences
     "scales_linear_align_corners", "scales_cubic_align_corners", "_antialias", "exclude_outside", "tf_crop_and_resize",
     "_asymmetric", "half_pixel_symmetric", "_floor", "keep_aspect", "spacetodepth_crd", "l2normalization_axis_0",
-    "range_float16", "empty_set", "nonpad", "window", "nan_robustness", "qk_matmul",  # masks by lengths, windows, unused results
+    "range_float16", "empty_set", "nonpad", "window", "nan_robustness", "qk_matmul",  # masks by lengths, windows
     "UINT4", "INT4", "UINT2", "INT2", "FLOAT8", "FLOAT4", "uint4", "int4", "uint2", "int2", "e4m3fn", "e5m2",
     "float4e2m1", "bf16", "BFLOAT16", "bfloat16", "fp16",  # types that numpy has none of, or with few digits
     "string", "STRING", "seq", "opt", "batch_diagonal", "_expanded",

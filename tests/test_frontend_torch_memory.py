@@ -51,16 +51,18 @@ def networks():
     def elements(p, x):
         return functional.gelu(x), functional.silu(x) + 2 * x, x**3, x.std(0), x.max(1)[0], torch.cumsum(x, 1), x % 0.7
 
+    pools = (nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(3, 2, 1, ceil_mode=True))
+    turned = nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1)
     return {
         "conv": (Net(conv, nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Linear(8, 4)), (image,)),
-        "pools": (Net(lambda p, x: (p[0](x), p[1](x)), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(3, 2, 1, ceil_mode=True)), (image,)),
+        "pools": (Net(lambda p, x: (p[0](x), p[1](x)), *pools), (image,)),
         "transformer": (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (torch.randn(2, 5, 8),)),
         "lstm": (Net(lambda p, x: p[0](x)[0], nn.LSTM(4, 5, 2, bidirectional=True)), (torch.randn(3, 2, 4),)),
         "gru": (Net(lambda p, x: p[0](x)[0], nn.GRU(4, 6, batch_first=True)), (torch.randn(2, 3, 4),)),
         "attention": (Net(lambda p, x: functional.scaled_dot_product_attention(x, x, x, is_causal=True)), (heads,)),
         "moved": (Net(moved), (rows, torch.tensor([2, 0]))),
         "elements": (Net(elements), (rows,)),
-        "turned": (Net(lambda p, x: p[0](x), nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1)), (image,)),
+        "turned": (Net(lambda p, x: p[0](x), turned), (image,)),
     }  # fmt: skip
 
 

@@ -55,7 +55,10 @@ def program(inputs, nodes, outputs, values, mutations=()):
 
 
 MLP = program(
-    [("parameter", "p_w", "up.weight"), ("parameter", "p_b", "up.bias"), ("buffer", "b_n", "n"), ("user_input", "x", "")],
+    [
+        ("parameter", "p_w", "up.weight"), ("parameter", "p_b", "up.bias"), ("buffer", "b_n", "n"),
+        ("user_input", "x", ""),
+    ],
     [
         node("linear.default", ["linear"], input="x", weight="p_w", bias="p_b"),
         node("gelu.default", ["gelu"], self="linear"),
