@@ -27,7 +27,7 @@ BEGIN, END = (
 def tables() -> str:
     """All tables as markdown."""
     known = {*ELEMENTWISE, *MOVEMENT, *REDUCTIONS, *SCATTERS, *PRIMITIVES}
-    known |= {name for name in ("cholesky", "triangular_solve", "fft", "random_bits", "threefry2x32", "cumlogsumexp")}
+    known |= {"cholesky", "triangular_solve", "fft", "random_bits", "threefry2x32", "cumlogsumexp"}
     counted = {name for name in known if is_counted(name)}
     standard = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == "" and not schema.deprecated}
     translated = set(ONNX[""]) - set(BOUNDED)

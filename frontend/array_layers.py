@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tierplan.frontend.array_ops import ArrayOps, axis_of, broadcast_shape, number
 from tierplan.frontend.jaxpr_block import Operand, Source
@@ -214,8 +213,9 @@ def average_pool(
     for n, k, s, (low, _), d, p, (before, after) in zip(
         sizes, window, strides, padding, dilation, total.shape[2:], counted, strict=True
     ):
-        taps: NDArray[np.int64] = (np.arange(p) * s - low)[:, None] + np.arange(k) * d
-        counts = counts[..., None] * np.maximum(1, ((taps >= -before) & (taps < n + after)).sum(1)).astype(np.float32)
+        taps = np.add.outer(np.arange(p) * s - low, np.arange(k) * d)
+        inside = np.logical_and(np.greater_equal(taps, -before), np.less(taps, n + after))
+        counts = np.multiply.outer(counts, np.maximum(1, np.count_nonzero(inside, axis=1)).astype(np.float32))
     return ops.elementwise("div", total, ops.constant(counts, total.dtype))
 
 

@@ -69,7 +69,8 @@ def _slice(call: Call, operands: Sequence[Any]) -> Array:
     else:
         starts, ends = operands[1].tolist(), operands[2].tolist()
         has_axes, has_steps = len(operands) > 3 and operands[3] is not None, len(operands) > 4
-        axes: Any = operands[3].tolist() if has_axes else range(len(starts))
+        given: Any = operands[3] if has_axes else np.arange(len(starts))
+        axes = given.tolist()
         steps = operands[4].tolist() if has_steps and operands[4] is not None else [1] * len(starts)
     index = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -113,9 +114,12 @@ def _range(call: Call, operands: Sequence[Any]) -> Array | None:
 def _constant_of_shape(call: Call, operands: Sequence[Any]) -> Any:
     shape = operands[0].reshape(-1).tolist()
     stored = call.attributes.get("value")
-    known: Any = np.zeros(1, np.float32) if stored is None else getattr(stored, "known", None)
-    small = known is not None and math.prod(shape) <= MOST and all(extent >= 0 for extent in shape)
-    return np.full(shape, known.reshape(-1)[0], known.dtype) if small and known.dtype.kind in "iub" else None
+    if stored is None or math.prod(shape) > MOST or any(extent < 0 for extent in shape):
+        return None
+    known: Any = getattr(stored, "known", None)
+    if known is None or known.dtype.kind not in "iub":
+        return None
+    return np.full(shape, known.reshape(-1)[0], known.dtype)
 
 
 def _reshape(call: Call, operands: Sequence[Any]) -> Array:
