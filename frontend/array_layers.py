@@ -206,16 +206,18 @@ def average_pool(
 ) -> Operand:
     """The mean over windows, of which only what lies in the image and its `counted` padding counts."""
     total = pool(ops, "reduce_window_sum", image, window=window, strides=strides, padding=padding, dilation=dilation)
-    if list(counted) == list(padding):
+    n_tests = sum(k * p for k, p in zip(window, total.shape[2:], strict=True))
+    if list(counted) == list(padding) or max(n_tests, math.prod(total.shape[2:])) > _MOST_TAPS:
         return ops.elementwise("div", total, number(math.prod(window), total.dtype))
     sizes = image.shape[2:]
     counts = np.ones((), np.float32)
     for n, k, s, (low, _), d, p, (before, after) in zip(
         sizes, window, strides, padding, dilation, total.shape[2:], counted, strict=True
     ):
-        taps = np.add.outer(np.arange(p) * s - low, np.arange(k) * d)
-        inside = np.logical_and(np.greater_equal(taps, -before), np.less(taps, n + after))
-        counts = np.multiply.outer(counts, np.maximum(1, np.count_nonzero(inside, axis=1)).astype(np.float32))
+        inside = [
+            max(1, sum(-before <= place * s - low + tap * d < n + after for tap in range(k))) for place in range(p)
+        ]
+        counts = np.multiply.outer(counts, np.array(inside, np.float32))
     return ops.elementwise("div", total, ops.constant(counts, total.dtype))
 
 

@@ -325,3 +325,20 @@ def test_files_that_are_no_models_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InvalidInputError, match=r"m\.onnx'.*"):
         load_onnx(path)
+
+
+def test_the_command_line_binds_dimensions_of_onnx_files_only(tmp_path):
+    from tierplan.programs import Shaping, describe, read_program
+
+    proto = model([helper.make_node("Relu", ["x"], ["y"])], [value("x", FLOAT, ("n", 3))], [value("y", FLOAT, None)])
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    shaping = Shaping(dims=("n=5",))
+    made = read_program(str(path), shaping)
+    assert (made.tensor("x").shape, describe(made, shaping, "m.onnx")) == ((5, 3), "m.onnx --dim n=5")
+    with pytest.raises(InvalidInputError, match="--dim means nothing"):
+        read_program("llama2-7b", shaping)
+    with pytest.raises(InvalidInputError, match="--batch means nothing for an ONNX file"):
+        read_program(str(path), Shaping(batch=1))
+    with pytest.raises(InvalidInputError, match="cannot read"):
+        read_program(str(tmp_path / "none.onnx"), Shaping())
