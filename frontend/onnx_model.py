@@ -135,8 +135,8 @@ def read_model(path: Path) -> OnnxModel:
 def model_of(proto: Any, where: str) -> OnnxModel:
     """The model in a message; `where` names it in errors."""
     try:
-        functions = {(f.domain, f.name): _function(f) for f in proto.functions}
-        opsets = {entry.domain: int(entry.version) for entry in proto.opset_import}
+        functions = {(_text(f.domain), _text(f.name)): _function(f) for f in proto.functions}
+        opsets = {_text(entry.domain): int(entry.version) for entry in proto.opset_import}
         return OnnxModel(where, _graph(proto.graph), functions, opsets, proto)
     except InvalidInputError as error:
         raise InvalidInputError(one_line(f"'{where}': {error}")) from None
@@ -144,33 +144,42 @@ def model_of(proto: Any, where: str) -> OnnxModel:
         raise InvalidInputError(f"'{where}': a name in it is no text") from None
 
 
+def _text(name: Any) -> str:
+    """A name, which protobuf leaves as bytes where it is not UTF-8."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
+def _texts(names: Any) -> tuple[str, ...]:
+    return tuple(map(_text, names))
+
+
 def _function(proto: Any) -> Function:
-    opsets = {entry.domain: int(entry.version) for entry in proto.opset_import}
-    defaults = {attribute.name: _attribute(attribute) for attribute in proto.attribute_proto}
-    return Function(tuple(proto.input), tuple(proto.output), tuple(map(_node, proto.node)), opsets, defaults)
+    opsets = {_text(entry.domain): int(entry.version) for entry in proto.opset_import}
+    defaults = {_text(attribute.name): _attribute(attribute) for attribute in proto.attribute_proto}
+    return Function(_texts(proto.input), _texts(proto.output), tuple(map(_node, proto.node)), opsets, defaults)
 
 
 def _graph(proto: Any) -> OnnxGraph:
     stored = [stored_of(tensor) for tensor in proto.initializer]
     for sparse in proto.sparse_initializer:
-        dims = tuple(sparse.dims)
-        stored.append(Stored(sparse.values.name, dims, _dtype(sparse.values.data_type, sparse.values.name), None))
+        dims, name = tuple(sparse.dims), _text(sparse.values.name)
+        stored.append(Stored(name, dims, _dtype(sparse.values.data_type, name), None))
     held = {tensor.name for tensor in stored}
-    inputs = tuple(_declared(value) for value in proto.input if value.name not in held)
-    outputs = tuple(value.name for value in proto.output)
-    return OnnxGraph(proto.name, inputs, outputs, tuple(map(_node, proto.node)), tuple(stored))
+    inputs = tuple(_declared(value) for value in proto.input if _text(value.name) not in held)
+    outputs = tuple(_text(value.name) for value in proto.output)
+    return OnnxGraph(_text(proto.name), inputs, outputs, tuple(map(_node, proto.node)), tuple(stored))
 
 
 def _node(proto: Any) -> Node:
-    domain = "" if proto.domain == "ai.onnx" else proto.domain
-    name = proto.name or next(iter(proto.output), "")
-    attributes = {attribute.name: _attribute(attribute) for attribute in proto.attribute}
-    return Node(proto.op_type, domain, name, tuple(proto.input), tuple(proto.output), attributes)
+    domain = "" if proto.domain == "ai.onnx" else _text(proto.domain)
+    name = _text(proto.name or next(iter(proto.output), ""))
+    attributes = {_text(attribute.name): _attribute(attribute) for attribute in proto.attribute}
+    return Node(_text(proto.op_type), domain, name, _texts(proto.input), _texts(proto.output), attributes)
 
 
 def _attribute(proto: Any) -> Any:
     if proto.ref_attr_name:
-        return Reference(proto.ref_attr_name)
+        return Reference(_text(proto.ref_attr_name))
     kind = proto.type
     if kind == 1:
         return proto.f
@@ -203,12 +212,12 @@ def stored_of(proto: Any) -> Stored:
 
     Raises: InvalidInputError: a bad type, shape or place of its data, or data that does not fill its shape.
     """
-    name, shape = str(proto.name), tuple(int(extent) for extent in proto.dims)
+    name, shape = _text(proto.name), tuple(int(extent) for extent in proto.dims)
     if any(extent < 0 for extent in shape) or math.prod(shape) > MOST_ELEMENTS:
         raise InvalidInputError(f"tensor '{name}' has the absurd shape {shape}")
     dtype = _dtype(proto.data_type, name)
     if proto.data_location == _EXTERNAL:
-        _check_place(name, {entry.key: entry.value for entry in proto.external_data})
+        _check_place(name, {_text(entry.key): _text(entry.value) for entry in proto.external_data})
         return Stored(name, shape, dtype, None, external=True)
     most = _MOST_KNOWN_INTEGERS if dtype.startswith(("int", "uint", "bool")) else _MOST_KNOWN_FLOATS
     if math.prod(shape) > most:
@@ -231,21 +240,22 @@ def _check_place(name: str, entries: Mapping[str, str]) -> None:
 
 
 def _declared(proto: Any) -> Declared:
-    kind = proto.type.WhichOneof("value")
+    kind, name = proto.type.WhichOneof("value"), _text(proto.name)
     if kind != "tensor_type":
         what = str(kind or "nothing").removesuffix("_type")
-        raise InvalidInputError(f"input '{proto.name}' is a {what}; only plain tensors are read")
+        raise InvalidInputError(f"input '{name}' is a {what}; only plain tensors are read")
     tensor = proto.type.tensor_type
-    dtype = _dtype(tensor.elem_type, proto.name)
+    dtype = _dtype(tensor.elem_type, name)
     if not tensor.HasField("shape"):
-        return Declared(proto.name, None, dtype)
-    return Declared(proto.name, tuple(_dimension(dim) for dim in tensor.shape.dim), dtype)
+        return Declared(name, None, dtype)
+    return Declared(name, tuple(_dimension(dim) for dim in tensor.shape.dim), dtype)
 
 
 def _dimension(proto: Any) -> int | str | None:
     kind = proto.WhichOneof("value")
     if kind == "dim_param":
-        return proto.dim_param if proto.dim_param.strip("? ") else None
+        dimension = _text(proto.dim_param)
+        return dimension if dimension.strip("? ") else None
     return int(proto.dim_value) if kind == "dim_value" and proto.dim_value >= 0 else None
 
 

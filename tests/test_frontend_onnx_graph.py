@@ -327,6 +327,14 @@ def test_files_that_are_no_models_are_refused(tmp_path, content):
         load_onnx(path)
 
 
+def test_names_that_are_no_text_are_quoted_all_the_same(tmp_path):
+    proto = model([helper.make_node("Add", ["ab", "cd"], ["y"])], [value("x", FLOAT, (4,))], [value("y", FLOAT, (4,))])
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString().replace(b"ab", b"\xff\xfe"))
+    with pytest.raises(InvalidInputError, match="which nothing makes"):
+        load_onnx(path)
+
+
 def test_the_command_line_binds_dimensions_of_onnx_files_only(tmp_path):
     from tierplan.programs import Shaping, describe, read_program
 
