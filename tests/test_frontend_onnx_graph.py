@@ -350,3 +350,15 @@ def test_the_command_line_binds_dimensions_of_onnx_files_only(tmp_path):
         read_program(str(path), Shaping(batch=1))
     with pytest.raises(InvalidInputError, match="cannot read"):
         read_program(str(tmp_path / "none.onnx"), Shaping())
+
+
+def test_a_convolution_in_groups_computes_what_onnx_computes():
+    from onnx.reference import ReferenceEvaluator
+
+    draw = np.random.default_rng(1)
+    weight = numpy_helper.from_array(draw.normal(size=(6, 2, 3, 3)).astype(np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=2, pads=[1, 1, 1, 1])
+    proto = model([node], [value("x", FLOAT, (1, 4, 5, 5))], [value("y", FLOAT, (1, 6, 5, 5))], [weight])
+    x = draw.normal(size=(1, 4, 5, 5)).astype(np.float32)
+    (made,), _ = run_model(proto, [x])
+    np.testing.assert_allclose(made, ReferenceEvaluator(proto).run(None, {"x": x})[0], rtol=1e-4, atol=1e-5)
