@@ -26,7 +26,7 @@ def folded(call: Call) -> Array | None:
     try:
         with np.errstate(all="ignore"):
             made = fold(call, operands)
-    except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError) as error:
+    except (AttributeError, ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise InvalidInputError(f"{call.node}: {error}") from None
     return None if made is None or made.size > MOST else np.asarray(made)
 

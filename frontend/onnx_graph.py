@@ -175,7 +175,7 @@ class _Reader:
         except InvalidInputError as error:
             text = str(error)
             raise InvalidInputError(text if str(call.node) in text else f"{call.node}: {text}") from None
-        except (IndexError, ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
+        except (AttributeError, IndexError, ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
             shapes = ", ".join(str(list(entry.shape)) for entry in call.entries if entry is not None)
             raise InvalidInputError(f"{call.node} does not fit its inputs of shapes {shapes}: {error}") from None
         return list(made) if isinstance(made, list | tuple) else [made]  # pyright: ignore[reportReturnType]

@@ -362,3 +362,13 @@ def test_a_convolution_in_groups_computes_what_onnx_computes():
     x = draw.normal(size=(1, 4, 5, 5)).astype(np.float32)
     (made,), _ = run_model(proto, [x])
     np.testing.assert_allclose(made, ReferenceEvaluator(proto).run(None, {"x": x})[0], rtol=1e-4, atol=1e-5)
+
+
+def test_an_input_that_is_left_out_of_a_computed_shape_is_refused():
+    tile = helper.make_node("Tile", ["", "n"], ["t"])
+    proto = model(
+        [tile, helper.make_node("Reshape", ["x", "t"], ["y"])], [value("x", FLOAT, (4,))], [value("y", FLOAT, (4,))],
+        [numpy_helper.from_array(np.array([2], np.int64), "n")],
+    )  # fmt: skip
+    with pytest.raises(InvalidInputError, match="Tile 't'"):
+        graph(proto)
