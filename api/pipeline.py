@@ -19,16 +19,18 @@ from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.lowering import lower as lower_graph
 from tierplan.sim.timeline import simulate as run
 
-Program = Graph | Problem | Callable[..., Any]
+Program = Graph | Problem | Callable[..., Any] | Any
 
 
 def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()) -> Problem:
     """The placement problem of a program on a machine.
 
     Args:
-        program: a graph, a problem (returned as it is), or a JAX function, traced with `args`.
+        program: a graph, a problem (returned as it is), a JAX function, traced with `args`, an ExportedProgram of
+            torch.export, or a torch module, exported with `args`.
         hardware: the name of a built-in machine, the path of a hardware file, or a machine.
-        args: example arguments of a JAX function: arrays or `jax.ShapeDtypeStruct`s; no data is read.
+        args: example arguments of a function or module: arrays, `jax.ShapeDtypeStruct`s, or tensors on any device,
+            `meta` included; no data is read.
 
     Raises: InvalidInputError: no such machine, or a function that cannot be traced.
     """
@@ -37,6 +39,12 @@ def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()
     machine, seconds = machine_of(hardware)
     if isinstance(program, Graph):
         return lower_graph(program, machine, seconds=seconds)
+    from tierplan.frontend.torch_export import export, exported_graph, is_exported, is_module
+
+    if is_exported(program) or is_module(program):
+        name = type(program).__name__
+        exported = program if is_exported(program) else export(program, args, name)
+        return lower_graph(exported_graph(exported, name), machine, seconds=seconds)
     from tierplan.frontend.jax_function import trace
 
     name = getattr(program, "__name__", type(program).__name__)

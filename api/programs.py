@@ -10,8 +10,8 @@ from tierplan.ir.graph import Graph
 from tierplan.models import load, names
 
 _KINDS = (
-    "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, XLA HLO text (.txt, .hlo), "
-    "or module:function for JAX"
+    "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, an .onnx file, a .pt2 file, "
+    "XLA HLO text (.txt, .hlo), or module:function for JAX or PyTorch"
 )
 _LONGEST_DEFAULT_CONTEXT = 4096
 
@@ -21,7 +21,7 @@ class Shaping:
     """What the command line says about the size of the program; None where it says nothing.
 
     `phase`, `batch`, `context` and `dtype` shape a language model, `shapes` the arguments of a
-    JAX function; `cyclic` says whether a JAX function repeats.
+    JAX function; `cyclic` says whether a JAX function repeats. `dims` bind open dimensions of an ONNX file.
     """
 
     phase: str | None = None
@@ -30,6 +30,7 @@ class Shaping:
     dtype: str | None = None
     shapes: str | None = None
     cyclic: bool | None = None
+    dims: tuple[str, ...] = ()
 
     def of_language_model(self) -> list[str]:
         """The options given that only a language model understands."""
@@ -41,12 +42,18 @@ class Shaping:
         given = {"--shapes": self.shapes, "--cyclic": self.cyclic}
         return [option for option, value in given.items() if value is not None]
 
+    def of_onnx(self) -> list[str]:
+        """The options given that only an ONNX file understands."""
+        return ["--dim"] if self.dims else []
+
 
 def read_program(spec: str, shaping: Shaping) -> Graph:
     """The graph of the program that `spec` names.
 
     Raises: InvalidInputError: there is no such program, it cannot be read, or an option does not apply to it.
     """
+    if Path(spec).suffix != ".onnx":
+        _refuse(shaping.of_onnx(), "a program of this kind; it is for the open dimensions of an .onnx file")
     if spec in names():
         return _language_model(load(spec), spec, shaping)
     path, exists = Path(spec), os.path.exists(spec)  # which is False, and no error, for names that no file can have
@@ -56,11 +63,13 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
         return _buffers(path, shaping)
     if path.suffix in (".hlo", ".txt"):
         return _hlo(path, shaping)
+    if path.suffix == ".onnx":
+        return _onnx(path, shaping)
+    if path.suffix == ".pt2":
+        return _pt2(path, shaping)
     if ":" in spec and not exists:
-        _refuse(shaping.of_language_model(), "a JAX function; give '--shapes' or 'example_args' in its module")
-        from tierplan.frontend.jax_function import load as load_function
-
-        return load_function(spec, shaping.shapes, cyclic=shaping.cyclic)
+        _refuse(shaping.of_language_model(), "a function; give '--shapes' or 'example_args' in its module")
+        return _function(spec, shaping)
     if exists:
         raise InvalidInputError(f"'{spec}' is none of the inputs that tierplan reads: {_KINDS}")
     guess = nearest(spec, names())
@@ -70,7 +79,7 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
 
 def describe(graph: Graph, shaping: Shaping, spec: str) -> str:
     """One line that says what was asked for, as it is written into plan files."""
-    options = [*shaping.of_language_model(), *shaping.of_function()]
+    options = [*shaping.of_language_model(), *shaping.of_function(), *shaping.of_onnx()]
     return f"{spec} ({graph.name})" if not options and graph.name != spec else spec + _written(shaping)
 
 
@@ -80,6 +89,7 @@ def _written(shaping: Shaping) -> str:
         "--shapes": shaping.shapes,
     }  # fmt: skip
     words = "".join(f" {option} {value}" for option, value in given.items() if value is not None)
+    words += "".join(f" --dim {dim}" for dim in shaping.dims)
     return words + (" --cyclic" if shaping.cyclic else "")
 
 
@@ -116,6 +126,34 @@ def _hlo(path: Path, shaping: Shaping) -> Graph:
     from tierplan.frontend.hlo_graph import graph_of_hlo
 
     return graph_of_hlo(_text(path), str(path), cyclic=bool(shaping.cyclic))
+
+
+def _onnx(path: Path, shaping: Shaping) -> Graph:
+    _refuse([*shaping.of_language_model(), *shaping.of_function()], "an ONNX file; bind its dimensions with --dim")
+    from tierplan.frontend.onnx_dims import read_dims
+    from tierplan.frontend.onnx_graph import load_onnx
+
+    return load_onnx(path, read_dims(shaping.dims))
+
+
+def _pt2(path: Path, shaping: Shaping) -> Graph:
+    _refuse([*shaping.of_language_model(), *shaping.of_function()], "an exported program, whose shapes are fixed")
+    from tierplan.frontend.torch_archive import load_pt2
+
+    return load_pt2(path)
+
+
+def _function(spec: str, shaping: Shaping) -> Graph:
+    """A JAX function; or a PyTorch module, or a function that returns a module or an ExportedProgram."""
+    from tierplan.frontend.torch_function import load_torch
+
+    graph = load_torch(spec) if shaping.shapes is None else None
+    if graph is not None:
+        _refuse(shaping.of_function(), "a PyTorch program; it has its shapes and runs once")
+        return graph
+    from tierplan.frontend.jax_function import load as load_function
+
+    return load_function(spec, shaping.shapes, cyclic=shaping.cyclic)
 
 
 def _refuse(options: list[str], what: str) -> None:

@@ -227,12 +227,12 @@ def live(nodes: Iterable[Node], needed: Iterable[Value]) -> tuple[Node, ...]:
 
 
 def _live_steps(steps: tuple[Step, ...], wanted: set[Value]) -> tuple[Step, ...]:
-    wanted = set(wanted)
     kept: list[Step] = []
+    also: set[Value] = set()
     for step in reversed(steps):
-        if wanted.intersection(step.results):
+        if any(result in wanted or result in also for result in step.results):
             kept.append(step)
-            wanted |= {operand.value for operand in operands_of((step,))}
+            also.update(operand.value for operand in operands_of((step,)))
     return tuple(reversed(kept))
 
 

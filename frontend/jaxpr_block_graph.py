@@ -1,7 +1,7 @@
 """From a block of nodes to a graph: states, names, kinds, and the order of the transforms between."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tierplan.frontend.jaxpr_block import Kernel, Node, Operand, Source, Value, live, operands_of, reads_of, results_of
 from tierplan.frontend.jaxpr_counts import ELEMENTWISE, GENERATORS
@@ -15,11 +15,15 @@ from tierplan.ir.graph import Graph, TensorKind
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One leaf of the arguments: its name, whether it is a weight, whether its bytes are given up for a result."""
+    """One leaf of the arguments: its name, whether it is a weight, whether its bytes are given up for a result.
+
+    A `constant` is neither weight nor input: it comes with the program (statistics, tables of positions).
+    """
 
     name: str
     weight: bool
     donated: bool
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Block:
     """A program read: its nodes, its arguments in order, its results by name.
 
     `states` pairs each donated argument with the result that takes its place; `controls` only decide about branches.
-    `joined` values share their bytes.
+    `joined` values share their bytes; `names` calls values that are neither arguments nor results.
     """
 
     nodes: tuple[Node, ...]
@@ -37,6 +41,7 @@ class Block:
     states: dict[Value, Value]
     controls: frozenset[Value]
     joined: tuple[tuple[Value, Value], ...] = ()
+    names: Mapping[Value, str] = field(default_factory=dict[Value, str])
 
 
 def results_in_memory(named: Mapping[str, Source], replaced: Mapping[str, Value], region: Region) -> dict[str, Value]:
@@ -117,6 +122,8 @@ def _names(arguments: Sequence[Argument], block: Block) -> Names:
         names.give(value, argument.name)
     for name, value in block.results.items():
         names.give(value, name)
+    for value, name in block.names.items():
+        names.give(value, name)
     return names
 
 
@@ -124,7 +131,8 @@ def _kinds(arguments: Sequence[Argument], block: Block) -> dict[Value, TensorKin
     kinds = dict.fromkeys(block.results.values(), TensorKind.OUTPUT)
     kinds |= dict.fromkeys(block.constants, TensorKind.CONSTANT)
     for argument, value in zip(arguments, block.arguments, strict=True):
-        kinds[value] = TensorKind.WEIGHT if argument.weight else TensorKind.INPUT
+        given = TensorKind.WEIGHT if argument.weight else TensorKind.INPUT
+        kinds[value] = TensorKind.CONSTANT if argument.constant else given
     for argument, result in block.states.items():
         kinds |= {argument: TensorKind.STATE, result: TensorKind.STATE}
     return kinds

@@ -78,6 +78,11 @@ def count(primitive: str, operands: Sequence[Source], results: Sequence[Value], 
     return Count(dtype=dtype, streamed=True)
 
 
+def is_counted(primitive: str) -> bool:
+    """Whether the operations of a primitive are known; of any other only the bytes are."""
+    return primitive in ELEMENTWISE or primitive in MOVEMENT or primitive in _MATRIX or primitive in _VECTOR
+
+
 def _elements(shape: Shape) -> int:
     return math.prod(shape)
 

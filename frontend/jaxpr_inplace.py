@@ -82,20 +82,25 @@ def updated_in_place(
     mine = set(own)
     done: list[Node] = []
     for index, node in enumerate(nodes):
-        free = {value for value in mine if last.get(value) == index and value not in kept}
-        if isinstance(node, Repeat):
-            copies, node = _loop(node, free, shared)
-            done.extend(copies)
-        else:
-            node = _update(node, free, shared)
+        if isinstance(node, Repeat) or _may_update(node.steps[0]):
+            free = {value for value in reads_of(node) & mine if last.get(value) == index and value not in kept}
+            if isinstance(node, Repeat):
+                copies, node = _loop(node, free, shared)
+                done.extend(copies)
+            else:
+                node = _update(node, free, shared)
         done.append(node)
         mine |= results_of(node)
     return tuple(done)
 
 
+def _may_update(step: Step) -> bool:
+    return step.primitive in UPDATES or "update_bytes" in step.attributes
+
+
 def _update(node: Kernel, free: set[Value], shared: Shared) -> Kernel:
     step = node.steps[0]
-    if len(node.steps) != 1 or step.in_place or not (step.primitive in UPDATES or "update_bytes" in step.attributes):
+    if len(node.steps) != 1 or step.in_place or not _may_update(step):
         return node
     target, *others = list(operands_of((step,)))
     if step.operands[0] is not target or not target.is_whole or target.value not in free:

@@ -11,6 +11,7 @@ from tierplan.commands.options import (
     Batch,
     Context,
     Cyclic,
+    Dims,
     Dtype,
     Gap,
     Hardware,
@@ -31,6 +32,7 @@ def compare(
     dtype: Dtype = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
+    dims: Dims = None,
     planners: Annotated[
         str, typer.Option(metavar="LIST", help="Planners, separated by commas.")
     ] = "greedy,msa,flow,auto",
@@ -67,7 +69,7 @@ def compare(
     fusing = read_fusing(fusion, scratch, launch, region_ops)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
-    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
     with progress(f"reading {model}"):
         subject = read_subject(model, shaping, hardware, Extras(seed=seed, wishes=wishes, fusing=fusing))
     outcomes: list[Outcome] = []

@@ -8,7 +8,7 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A built-in model, a config.json, a buffer .csv, XLA HLO text, or module:function for JAX.",
+        help="A built-in model, a config.json, an .onnx or .pt2 file, HLO text, a buffer .csv, or module:function.",
     ),
 ]
 Hardware = Annotated[
@@ -31,6 +31,10 @@ Shapes = Annotated[
 ]
 Cyclic = Annotated[
     bool | None, typer.Option("--cyclic/--once", help="JAX functions: repeats forever, or runs once (default).")
+]
+Dims = Annotated[
+    list[str] | None,
+    typer.Option("--dim", metavar="NAME=N", help="ONNX files: size of an open dimension, like batch=1; repeatable."),
 ]
 Seconds = Annotated[str, typer.Option("--budget", metavar="TIME", help="How long to search, like 10s or 500ms.")]
 Gap = Annotated[

@@ -12,6 +12,7 @@ from tierplan.commands.options import (
     Batch,
     Context,
     Cyclic,
+    Dims,
     Dtype,
     Gap,
     Hardware,
@@ -40,6 +41,7 @@ def plan(
     dtype: Dtype = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
+    dims: Dims = None,
     planner: Planner = "auto",
     budget: Seconds = "10s",
     gap: Gap = None,
@@ -77,7 +79,7 @@ def plan(
     if output is not None:
         check_folder(output)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
-    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic)
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
     wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
     fusing = read_fusing(fusion, scratch, launch, region_ops)
     with progress(f"planning {model}"):
