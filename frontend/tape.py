@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from tierplan.ir.dtypes import size_bytes
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Access, Attribute, Graph, Op, Tensor, TensorKind
 
@@ -36,8 +35,7 @@ class Tape:
 
     def part(self, name: str, n_elements: int | Fraction) -> Access:
         """The bytes of so many elements, and never more than the tensor has."""
-        tensor = self.tensors[name]
-        return Access(name, min(size_bytes(math.ceil(n_elements), tensor.dtype), tensor.size))
+        return Access(name, self.tensors[name].size_of(math.ceil(n_elements)))
 
     def share(self, name: str, share: float) -> Access:
         """An expected share of the bytes of a tensor."""

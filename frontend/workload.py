@@ -62,8 +62,13 @@ def workload(arch: Architecture, *, phase: str, batch: int, context: int, dtype:
     work = Workload(Phase(phase), batch, context, arch.dtype if dtype is None else dtype_name(dtype))
     if work.phase is Phase.DECODE and not arch.causal:
         raise InvalidInputError(
-            f"'{arch.name}' is an encoder ({arch.family}): it reads a text at once and has no decode phase; "
+            f"'{arch.name}' is an encoder ({arch.family}): it reads all of its input at once and has no decode phase; "
             "ask for the phase prefill or train"
+        )
+    if arch.patches and context != arch.max_positions:
+        raise InvalidInputError(
+            f"'{arch.name}' reads images of {arch.patches.n} patches, {arch.max_positions} tokens each; "
+            "leave the context out"
         )
     if arch.family in LEARNED_POSITIONS and context > arch.max_positions:
         raise InvalidInputError(

@@ -168,7 +168,8 @@ def test_fields_that_say_nothing_about_the_structure_are_left_alone() -> None:
 def test_unsupported_architectures_say_which_are_supported() -> None:
     text = message('{"model_type": "lama"}')
     assert "'lama' is not supported (did you mean 'llama'?)" in text
-    assert "bert, falcon, gpt2, llama, mistral, mixtral, opt, phi" in text
+    assert "bert, deepseek_v2, deepseek_v3, falcon, gemma, gemma2" in text
+    assert "docs/frontends.md says how to add one" in text
     assert "'mamba'" in message('{"model_type": "mamba"}')
     assert "'Phi3ForCausalLM'" in message('{"architectures": ["Phi3ForCausalLM"]}')
     assert "'model_type' is missing" in message("{}")
