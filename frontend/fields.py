@@ -160,8 +160,8 @@ class Fields:
                     self.fail(key, f"is not a known field; did you mean '{close[0]}'?")
 
 
-def read_object(text: str, source: str) -> Fields:
-    """Read a JSON object.
+def read_object(text: str, source: str, what: str = "a configuration") -> Fields:
+    """Read a JSON object, which is to be `what` in errors.
 
     Raises: InvalidInputError: a syntax error, with file, line and column; a key that stands there twice;
         NaN or Infinity; something other than an object.
@@ -185,11 +185,11 @@ def read_object(text: str, source: str) -> Fields:
             f"{source}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}"
         ) from None
     except RecursionError:
-        raise InvalidInputError(f"{source}: not a configuration: its values are nested too deeply") from None
+        raise InvalidInputError(f"{source}: not {what}: its values are nested too deeply") from None
     except ValueError:
-        raise InvalidInputError(f"{source}: not a configuration: it has a number of thousands of digits") from None
+        raise InvalidInputError(f"{source}: not {what}: it has a number of thousands of digits") from None
     if not isinstance(value, dict):
-        raise InvalidInputError(f"{source}: not a configuration: need a JSON object, {{...}}")
+        raise InvalidInputError(f"{source}: not {what}: need a JSON object, {{...}}")
     return Fields(source, text, cast("dict[str, object]", value))
 
 

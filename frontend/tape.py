@@ -67,7 +67,7 @@ class Tape:
             )
         )
 
-    def graph(self, name: str, tokens: int) -> Graph:
+    def graph(self, name: str, tokens: int, notes: tuple[str, ...] = ()) -> Graph:
         """The finished graph, of a program that repeats.
 
         Raises: InvalidInputError: the tensors are absurdly large.
@@ -75,7 +75,7 @@ class Tape:
         total = sum(tensor.size for tensor in self.tensors.values())
         if total > _LARGEST_TOTAL:
             raise InvalidInputError(f"'{name}' has {total:.3g} bytes of tensors; choose a smaller batch or context")
-        return Graph(name, tuple(self.tensors.values()), tuple(self.ops), cyclic=True, tokens=tokens)
+        return Graph(name, tuple(self.tensors.values()), tuple(self.ops), cyclic=True, tokens=tokens, notes=notes)
 
     def _access(self, operand: str | Access) -> Access:
         return self.whole(operand) if isinstance(operand, str) else operand

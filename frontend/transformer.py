@@ -40,6 +40,7 @@ def language_model(
     dtype: str | None,
     names: Names | None = None,
     stored: Mapping[str, Stored] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Graph:
     """The graph of one turn of a language model; `dtype` of None takes the configuration's own.
 
@@ -58,7 +59,7 @@ def language_model(
     outputs = _outputs(model, x)
     if work.phase is Phase.TRAIN:
         train(model.tape, outputs, causal=arch.causal)
-    return model.tape.graph(f"{arch.name} {phase}", work.rows)
+    return model.tape.graph(f"{arch.name} {phase}", work.rows, notes)
 
 
 def _embed(model: Forward) -> str:

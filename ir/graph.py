@@ -162,6 +162,7 @@ class Graph:
 
     `cyclic` programs repeat: their end is their beginning (decode tokens, training steps).
     `tokens` is the number of tokens that one run yields or reads, 0 where that has no meaning.
+    `notes` are what a reader of its plan should know about where it came from.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Graph:
     loops: tuple[Loop, ...] = ()
     cyclic: bool = False
     tokens: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ops:

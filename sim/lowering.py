@@ -31,7 +31,7 @@ def lower(
     not unrolled, all turns of one operation run in one step, and all tensors lie where they lie for all turns.
     Units: bytes, seconds, joules.
     """
-    notes: list[str] = []
+    notes: list[str] = [*graph.notes]
     if n_executed(graph) <= max_unrolled:
         graph = unrolled(graph)
     elif graph.loops:
