@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable
 from typing import Protocol
 
-from tierplan.frontend.architecture import Architecture
 from tierplan.frontend.config import read_config
+from tierplan.frontend.encoder_decoder import EncoderDecoder
+from tierplan.frontend.program import Model
 from tierplan.frontend.weights import Mixture, weights
 from tierplan.ir.dtypes import BITS
 from tierplan.ir.errors import InvalidInputError
@@ -17,13 +18,13 @@ class _Part(Protocol):
     def shapes(self) -> Iterable[tuple[str, tuple[int, ...]]]: ...
 
 
-def bytes_of(architecture: Architecture, element_bits: int | None = None) -> ModelBytes:
+def bytes_of(architecture: Model, element_bits: int | None = None) -> ModelBytes:
     """The bytes of a model by part; its elements have `element_bits`, or the width that its configuration names.
 
     Raises: InvalidInputError: a mixture of experts, whose feed-forward parts are not one per layer.
     """
-    if architecture.patches:
-        raise InvalidInputError(f"'{architecture.name}' reads images; name a language model")
+    if isinstance(architecture, EncoderDecoder) or architecture.patches:
+        raise InvalidInputError(f"'{architecture.name}' ({architecture.family}) is no decoder; name a language model")
     if architecture.n_experts:
         raise InvalidInputError(
             f"'{architecture.name}' has {architecture.n_experts} experts per layer; "

@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tierplan.frontend.architecture import Architecture
 from tierplan.ir.errors import InvalidInputError, nearest
 from tierplan.ir.graph import Graph
 from tierplan.models import load, names
@@ -13,7 +12,6 @@ _KINDS = (
     "a built-in model (see 'tierplan models'), a config.json, a .gguf file, a .safetensors file or the folder of one, "
     "a buffer .csv, or module:function for JAX"
 )
-_LONGEST_DEFAULT_CONTEXT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +86,10 @@ def _written(shaping: Shaping) -> str:
 def _language_model(text: str, source: str, shaping: Shaping) -> Graph:
     _refuse(shaping.of_function(), "a language model; they are for JAX functions")
     from tierplan.frontend.config import read_config
-    from tierplan.frontend.transformer import language_model
+    from tierplan.frontend.program import model_graph
 
-    arch = read_config(text, source)
-    return language_model(
-        arch,
-        phase=shaping.phase or _default_phase(arch),
-        batch=1 if shaping.batch is None else shaping.batch,
-        context=_default_context(arch) if shaping.context is None else shaping.context,
-        dtype=shaping.dtype,
-    )
+    model = read_config(text, source)
+    return model_graph(model, phase=shaping.phase, batch=shaping.batch, context=shaping.context, dtype=shaping.dtype)
 
 
 def _checkpoint(path: Path, shaping: Shaping) -> Graph:
@@ -111,14 +103,8 @@ def _checkpoint(path: Path, shaping: Shaping) -> Graph:
         from tierplan.frontend.safetensors_model import read_safetensors_model as read
     if not path.exists():
         raise InvalidInputError(f"no file '{path}'")
-    checkpoint = read(path)
-    arch = checkpoint.arch
     return checkpoint_graph(
-        checkpoint,
-        phase=shaping.phase or _default_phase(arch),
-        batch=1 if shaping.batch is None else shaping.batch,
-        context=_default_context(arch) if shaping.context is None else shaping.context,
-        dtype=shaping.dtype,
+        read(path), phase=shaping.phase, batch=shaping.batch, context=shaping.context, dtype=shaping.dtype
     )
 
 
@@ -134,14 +120,6 @@ def _folder(folder: Path, shaping: Shaping) -> Graph:
     if (folder / "config.json").is_file():
         return _language_model(_text(folder / "config.json"), str(folder / "config.json"), shaping)
     raise InvalidInputError(f"the folder '{folder}' has no model: no .safetensors, no .gguf and no config.json")
-
-
-def _default_context(arch: Architecture) -> int:
-    return arch.max_positions if arch.patches else min(arch.max_positions, _LONGEST_DEFAULT_CONTEXT)
-
-
-def _default_phase(arch: Architecture) -> str:
-    return "decode" if arch.causal else "prefill"
 
 
 def _buffers(path: Path, shaping: Shaping) -> Graph:

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tierplan.frontend.architecture import Architecture
 from tierplan.frontend.naming import Names
-from tierplan.frontend.transformer import language_model
-from tierplan.frontend.weights import weights
+from tierplan.frontend.program import Model, model_graph, weight_shapes
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph, Stored
 
@@ -20,7 +18,7 @@ class Checkpoint:
     """
 
     source: str
-    arch: Architecture
+    arch: Model
     names: Names | None
     stored: Mapping[str, Stored]
     beside: Mapping[str, int]
@@ -31,20 +29,22 @@ class Checkpoint:
         return sum(stored.bytes for stored in self.stored.values())
 
 
-def checkpoint_graph(checkpoint: Checkpoint, *, phase: str, batch: int, context: int, dtype: str | None) -> Graph:
+def checkpoint_graph(
+    checkpoint: Checkpoint, *, phase: str | None, batch: int | None, context: int | None, dtype: str | None
+) -> Graph:
     """The graph of one turn, its weights of the sizes that they have in the files.
 
     `dtype` is the element type of activations and caches.
     Assumes: a runtime keeps weights in memory as they are stored, and widens them to that type where it uses them.
 
-    Raises: InvalidInputError: training, whose weights change; and all that `language_model` refuses.
+    Raises: InvalidInputError: training, whose weights change; and all that `model_graph` refuses.
     """
     if phase == "train":
         raise InvalidInputError(
             f"{checkpoint.source}: the weights of a file are planned as they are stored, which training would change; "
             "give the config.json of the model instead, or ask for decode or prefill"
         )
-    return language_model(
+    return model_graph(
         checkpoint.arch,
         phase=phase,
         batch=batch,
@@ -56,12 +56,12 @@ def checkpoint_graph(checkpoint: Checkpoint, *, phase: str, batch: int, context:
     )
 
 
-def lacking(arch: Architecture, names: Names | None, stored: Mapping[str, Stored], source: str) -> None:
+def lacking(arch: Model, names: Names | None, stored: Mapping[str, Stored], source: str) -> None:
     """Refuse files that lack a weight of the architecture.
 
     Raises: InvalidInputError: names the first one that is missing.
     """
-    missing = [name for name, _ in weights(arch, names).shapes() if name not in stored]
+    missing = [name for name, _ in weight_shapes(arch, names) if name not in stored]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InvalidInputError(f"{source}: lacks the tensor '{missing[0]}'{more}, which a {arch.family} model has")

@@ -5,13 +5,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import cast
 
-from tierplan.frontend import families_deepseek, families_gemma, families_llama4, families_qwen, families_vision
-from tierplan.frontend.architecture import Architecture
+from tierplan.frontend import (
+    encoder_decoder,
+    families_deepseek,
+    families_gemma,
+    families_llama4,
+    families_qwen,
+    families_vision,
+)
 from tierplan.frontend.families import FIRST
 from tierplan.frontend.fields import Fields, read_object
+from tierplan.frontend.program import Model
 from tierplan.ir.errors import InvalidInputError, nearest
 
-READERS: Mapping[str, Callable[[Fields], Architecture]] = MappingProxyType(
+READERS: Mapping[str, Callable[[Fields], Model]] = MappingProxyType(
     {
         **FIRST,
         "deepseek_v2": families_deepseek.deepseek_v2,
@@ -27,7 +34,9 @@ READERS: Mapping[str, Callable[[Fields], Architecture]] = MappingProxyType(
         "qwen2_moe": families_qwen.qwen2_moe,
         "qwen3": families_qwen.qwen3,
         "qwen3_moe": families_qwen.qwen3_moe,
+        "t5": encoder_decoder.t5,
         "vit": families_vision.vit,
+        "whisper": encoder_decoder.whisper,
     }
 )
 """The reader of each `model_type`."""
@@ -38,7 +47,7 @@ _BY_CLASS = {model_type.replace("_", ""): model_type for model_type in READERS}
 _CLASS_NAME = re.compile(f"({'|'.join(sorted(_BY_CLASS, reverse=True))})(?:For|LMHead|Model).*", re.IGNORECASE)
 
 
-def read_config(text: str, source: str) -> Architecture:
+def read_config(text: str, source: str) -> Model:
     """The architecture that a configuration describes; `source` names its file.
 
     Raises: InvalidInputError: the text is not JSON, a field is missing, misspelt or has an impossible value,
@@ -47,7 +56,7 @@ def read_config(text: str, source: str) -> Architecture:
     return read_fields(read_object(text, source))
 
 
-def read_fields(fields: Fields) -> Architecture:
+def read_fields(fields: Fields) -> Model:
     """The architecture that the fields of a configuration describe."""
     architecture = READERS[_model_type(fields)](fields)
     fields.check_spelling()

@@ -16,9 +16,8 @@ from fractions import Fraction
 from tierplan.frontend.tape import Tape
 from tierplan.ir.graph import Access, Op, TensorKind
 
-_MATRIX_FACTOR = {
-    "attention": Fraction(5, 2), "expanded_attention": Fraction(5, 2), "latent_attention": Fraction(5, 2),
-}  # fmt: skip
+_ATTENTIONS = ("attention", "biased_attention", "expanded_attention", "latent_attention")
+_ATTENTION_FACTOR = Fraction(5, 2)
 _PLAIN_FACTOR = Fraction(2)
 _VECTOR_FACTOR = 2
 
@@ -159,7 +158,7 @@ def _add_positions(state: _Backward, op: Op, gradient: str) -> None:
 
 def _other(state: _Backward, op: Op, gradients: list[str]) -> None:
     saved = [op.reads[index] for index in _SAVED.get(op.kind, range(len(op.reads))) if index < len(op.reads)]
-    if op.kind in ("attention", "expanded_attention"):
+    if op.kind in _ATTENTIONS:
         saved += op.writes
     writes = [state.part(name) for name in state.differentiable(op.reads)]
     state.tape.op(
@@ -167,7 +166,7 @@ def _other(state: _Backward, op: Op, gradients: list[str]) -> None:
         f"{op.kind}_grad",
         [*gradients, *saved],
         writes,
-        matrix_ops=int(_MATRIX_FACTOR.get(op.kind, _PLAIN_FACTOR) * op.matrix_ops),
+        matrix_ops=int((_ATTENTION_FACTOR if op.kind in _ATTENTIONS else _PLAIN_FACTOR) * op.matrix_ops),
         vector_ops=_VECTOR_FACTOR * op.vector_ops,
         attributes=op.attributes,
     )

@@ -10,6 +10,7 @@ Operands stand in a fixed order, and each kind has fixed attributes; the backwar
 | rms_norm, layer_norm | x, scale, shift | result | rows, width |
 | rotary | q, k | q, k | heads, kv_heads, dims |
 | attention | q, k, v | result, log-sum-exp (training only) | the fields of AttentionShape |
+| biased_attention | q, k, v, relative positions | the same | the same |
 | cache_append | k, v | k cache, v cache | rows |
 | expert_matmul | x, chosen experts, stacked matrices | one row for each token and expert | experts, n, k, share |
 | silu, gelu, relu, ... | x | result | function, gated |
@@ -72,25 +73,27 @@ def causal_scores(context: int, window: int | None) -> int:
     return reach * (reach + 1) // 2 + (context - reach) * reach
 
 
-def embedding(tape: Tape, table: Table, ids: str, rows: int, shape: tuple[int, ...]) -> str:
+def embedding(
+    tape: Tape, table: Table, ids: str, rows: int, shape: tuple[int, ...], *, name: str = "embed_tokens"
+) -> str:
     """Gather one row of the table per token; only these rows are read."""
-    result = tape.tensor("embed_tokens.output", shape)
+    result = tape.tensor(f"{name}.output", shape)
     reads = [tape.whole(ids), tape.part(table.name, rows * table.width)]
-    tape.op("embed_tokens", "embedding", reads, [result], attributes={"rows": rows, "width": table.width})
+    tape.op(name, "embedding", reads, [result], attributes={"rows": rows, "width": table.width})
     return result
 
 
-def add_positions(tape: Tape, x: str, tables: Sequence[tuple[Table, int]]) -> str:
+def add_positions(tape: Tape, x: str, tables: Sequence[tuple[Table, int]], *, name: str = "embed_positions") -> str:
     """Add rows of position and token type tables; of each, so many rows are read.
 
     Assumes: all sequences stand at the same positions, so that a row is read once for the whole batch.
     """
     tensor = tape.tensors[x]
-    result = tape.tensor("embed_positions.output", tensor.shape)
+    result = tape.tensor(f"{name}.output", tensor.shape)
     reads = [tape.whole(x), *(tape.part(table.name, rows * table.width) for table, rows in tables)]
     width = tensor.shape[-1]
     tape.op(
-        "embed_positions",
+        name,
         "add_positions",
         reads,
         [result],
@@ -201,13 +204,17 @@ def rotary(
     return rotated[0], rotated[1]
 
 
-def attention(tape: Tape, prefix: str, q: str, k: str, v: str, shape: AttentionShape, *, keep: bool, layer: int) -> str:
+def attention(
+    tape: Tape, prefix: str, q: str, k: str, v: str, shape: AttentionShape, *, keep: bool, layer: int, bias: str = ""
+) -> str:
     """Attend: softmax(q k / sqrt d) v, fused; `keep` also writes the log-sum-exp that a backward pass reads.
+
+    `bias` names a table of relative positions, of which each score gets one entry.
 
     Assumes: one fused kernel that never writes the scores, skips masked ones, and reads q, k and v once (heads that
         share keys and values share their reads); 5 vector operations per score (scale, running maximum, subtract,
-        exponential, sum), one more where ALiBi adds a bias, 3 more where a cap bounds it (divide, tanh, multiply),
-        and one per element of the result for the division.
+        exponential, sum), one more where ALiBi or a table adds a bias, 3 more where a cap bounds it (divide, tanh,
+        multiply), and one per element of the result for the division.
     Source: Dao et al., FlashAttention, 2022, algorithm 1; Dao, FlashAttention-2, 2023, section 3.1.
     """
     result = tape.tensor(f"{prefix}.attention.output", tape.tensors[q].shape)
@@ -216,11 +223,11 @@ def attention(tape: Tape, prefix: str, q: str, k: str, v: str, shape: AttentionS
         extents = (shape.batch, shape.heads, shape.queries)
         writes.append(tape.tensor(f"{prefix}.attention.log_sum_exp", extents, dtype="float32"))
     n_heads = shape.batch * shape.heads
-    per_score = _SCORE_OPS + (1 if shape.alibi else 0) + (_CAP_OPS if shape.cap else 0)
+    per_score = _SCORE_OPS + (1 if shape.alibi or bias else 0) + (_CAP_OPS if shape.cap else 0)
     tape.op(
         f"{prefix}.attention",
-        "attention",
-        [q, k, v],
+        "biased_attention" if bias else "attention",
+        [q, k, v, bias] if bias else [q, k, v],
         writes,
         matrix_ops=4 * n_heads * shape.scores * shape.head_dim,
         vector_ops=n_heads * (per_score * shape.scores + shape.queries * shape.head_dim),

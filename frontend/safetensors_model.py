@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 
-from tierplan.frontend.architecture import Architecture
 from tierplan.frontend.checkpoint import Checkpoint, lacking
 from tierplan.frontend.config import read_config
+from tierplan.frontend.encoder_decoder import EncoderDecoder
+from tierplan.frontend.program import Model, weight_shapes
 from tierplan.frontend.safetensors import INDEX, SafetensorsFiles, StoredTensor, read_safetensors
-from tierplan.frontend.weights import weights
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Stored
 
@@ -50,7 +50,7 @@ def read_safetensors_model(path: Path) -> Checkpoint:
     tensors = _renamed(files, arch)
     stored: dict[str, Stored] = {}
     used: set[str] = set()
-    for name, shape in weights(arch).shapes():
+    for name, shape in weight_shapes(arch):
         parts = _parts_of(name, tensors, arch)
         if parts:
             stored[name] = _stored(name, shape, parts, files.source)
@@ -84,9 +84,9 @@ def _text(path: Path) -> str:
         raise InvalidInputError(f"{path}: is not UTF-8 text") from None
 
 
-def _renamed(files: SafetensorsFiles, arch: Architecture) -> Mapping[str, StoredTensor]:
+def _renamed(files: SafetensorsFiles, arch: Model) -> Mapping[str, StoredTensor]:
     """The tensors by the names that the library gives them, whatever stands in front of those in the files."""
-    wanted = {name for name, _ in weights(arch).shapes()}
+    wanted = {name for name, _ in weight_shapes(arch)}
     stems = {name.removesuffix(".weight") for name in wanted}
 
     def renamed(front: str, new: str) -> dict[str, StoredTensor]:
@@ -98,11 +98,11 @@ def _renamed(files: SafetensorsFiles, arch: Architecture) -> Mapping[str, Stored
     return max((renamed(front, new) for front, new in _PREFIXES), key=hits)
 
 
-def _parts_of(name: str, tensors: Mapping[str, StoredTensor], arch: Architecture) -> list[StoredTensor]:
+def _parts_of(name: str, tensors: Mapping[str, StoredTensor], arch: Model) -> list[StoredTensor]:
     """The tensors of the files that make up a weight; none where it is missing."""
     found = list(_matrix(name, tensors))
     stack = _STACK.fullmatch(name)
-    if found or stack is None or arch.experts is None:
+    if found or stack is None or isinstance(arch, EncoderDecoder) or arch.experts is None:
         return found
     inner = ("gate_proj", "up_proj") if stack.group(2) == "gate_up_proj" else ("down_proj",)
     for expert in range(arch.experts.n):

@@ -26,18 +26,23 @@ def models(
 
 
 def _row(name: str) -> dict[str, str | int]:
+    from math import prod
+
     from tierplan.frontend.config import read_config
-    from tierplan.frontend.weights import weights
+    from tierplan.frontend.encoder_decoder import EncoderDecoder
+    from tierplan.frontend.program import weight_shapes
     from tierplan.models import load
 
-    arch = read_config(load(name), name)
-    tensors = weights(arch).tensors("bfloat16")
+    model = read_config(load(name), name)
+    parameters = sum(prod(shape) for _, shape in weight_shapes(model))
+    both = isinstance(model, EncoderDecoder)
+    layers = model.encoder.n_layers + model.decoder.n_layers if both else model.n_layers
     return {
         "name": name,
-        "family": arch.family,
-        "parameters": sum(tensor.n_elements for tensor in tensors),
-        "weight_bytes_bf16": sum(tensor.size for tensor in tensors),
-        "layers": arch.n_layers,
+        "family": model.family,
+        "parameters": parameters,
+        "weight_bytes_bf16": 2 * parameters,
+        "layers": layers,
     }
 
 
