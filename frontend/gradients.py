@@ -112,6 +112,8 @@ def _matmul(state: _Backward, op: Op, gradients: list[str]) -> None:
         vector_ops=op.vector_ops,
         attributes={**common, "m": n, "n": k, "k": rows},
     )
+    if not state.differentiable([x]):
+        return
     state.tape.op(
         f"{op.name}.grad_input",
         "matmul",

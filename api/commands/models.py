@@ -9,7 +9,7 @@ def models(
     show: Annotated[str | None, typer.Option(metavar="NAME", help="Print the configuration of one model.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the built-in models, or print the configuration of one."""
+    """List the built-in models and the families that are read, or print the configuration of one."""
     from json import dumps, loads
 
     from tierplan.models import load, names
@@ -20,9 +20,19 @@ def models(
         return
     rows = [_row(name) for name in names()]
     if as_json:
-        print(dumps({"models": rows}))
+        print(dumps({"models": rows, **_families()}))
     else:
         _print_table(rows)
+        for what, listed in _families().items():
+            print(f"{what.replace('_', ' ')}: {', '.join(listed)}")
+
+
+def _families() -> dict[str, list[str]]:
+    """What is read beside the built-in models: families of configurations, architectures of GGUF files."""
+    from tierplan.frontend.config import READERS
+    from tierplan.frontend.gguf_model import FAMILIES
+
+    return {"config_families": sorted(READERS), "gguf_architectures": sorted(FAMILIES)}
 
 
 def _row(name: str) -> dict[str, str | int]:
