@@ -56,8 +56,7 @@ def gemma3(fields: Fields) -> Architecture:
 def gemma3_with_vision(fields: Fields) -> Architecture:
     """The language model of a gemma 3 that sees images."""
     text = fields.inner("text_config", ("torch_dtype", "dtype"))
-    text = replace(text, values={**_GEMMA3_DEFAULTS, **text.values})
-    arch = gemma3(text)
+    arch = gemma3(replace(text, values={**_GEMMA3_DEFAULTS, **text.values}))
     text.check_spelling()
     return arch
 

@@ -1,6 +1,7 @@
 """Reading configurations: published sizes, defaults, and every way in which a file can be wrong."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ def test_falcon_stores_its_tied_head_twice() -> None:
 def test_every_builtin_is_read_and_named(name: str) -> None:
     arch = read_config(load(name), name)
     assert arch.name == name
-    assert arch.family in name or name.startswith(arch.family)
+    assert re.match("[a-z]+", arch.family)[0] in name
 
 
 def test_a_config_json_is_named_after_its_folder() -> None:

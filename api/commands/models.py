@@ -23,8 +23,7 @@ def models(
         print(dumps({"models": rows, **_families()}))
     else:
         _print_table(rows)
-        for what, listed in _families().items():
-            print(f"{what.replace('_', ' ')}: {', '.join(listed)}")
+        _print_families()
 
 
 def _families() -> dict[str, list[str]]:
@@ -33,6 +32,13 @@ def _families() -> dict[str, list[str]]:
     from tierplan.frontend.gguf_model import FAMILIES
 
     return {"config_families": sorted(READERS), "gguf_architectures": sorted(FAMILIES)}
+
+
+def _print_families() -> None:
+    from rich.console import Console
+
+    for what, listed in _families().items():
+        Console().print(f"{what.replace('_', ' ')}: {', '.join(listed)}", highlight=False)
 
 
 def _row(name: str) -> dict[str, str | int]:
