@@ -30,12 +30,11 @@ def _deepseek(fields: Fields, family: str, *, corrected: bool) -> Architecture:
         rotary=fields.count("qk_rope_head_dim"),
         value=fields.count("v_head_dim"),
     )
-    fields = replace(fields, values={**fields.values, "head_dim": latent.key, "partial_rotary_factor": None})
+    fields = replace(fields, values={**fields.values, "head_dim": latent.rotary, "partial_rotary_factor": None})
     arch = gated(fields, family=family, kv_default=None, positions=4096, biases=True)
-    bias = arch.qkv_bias
     return replace(
-        arch, n_kv_heads=arch.n_heads, head_dim=latent.key, rotary_dims=latent.rotary, qkv_bias=bias,
-        latent=latent, experts=_experts(fields, arch.n_layers, corrected=corrected),
+        arch, n_kv_heads=arch.n_heads, head_dim=latent.key, rotary_dims=latent.rotary, latent=latent,
+        experts=_experts(fields, arch.n_layers, corrected=corrected),
     )  # fmt: skip
 
 

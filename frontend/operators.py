@@ -15,6 +15,8 @@ Operands stand in a fixed order, and each kind has fixed attributes; the backwar
 | expert_matmul | x, chosen experts, stacked matrices | one row for each token and expert | experts, n, k, share |
 | silu, gelu, relu, ... | x | result | function, gated |
 | silu_mul, gelu_mul, ... | gate, x | result | function, gated |
+| gated_halves | x, of twice the width | result | function, gated |
+| gate_rows | x, one number per row | result | |
 | add | terms | sum | |
 
 Assumes: an operation streams each operand once; where it gathers rows of a table, those rows alone.
@@ -276,7 +278,7 @@ def fused_gate(tape: Tape, name: str, function: str, x: str, *, layer: int | Non
     result = tape.tensor(f"{name}.output", (*tensor.shape[:-1], width))
     tape.op(
         name,
-        f"{_kind(function)}_mul",
+        "gated_halves",
         [x],
         [result],
         vector_ops=tensor.n_elements // 2 * (VECTOR_OPS[function] + 1),
