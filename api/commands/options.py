@@ -6,7 +6,11 @@ import typer
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A built-in model, a config.json, a buffer .csv, or module:function for JAX."),
+    typer.Argument(
+        metavar="MODEL",
+        help="A built-in model, a config.json, a .gguf or .safetensors file or its folder, a buffer .csv, "
+        "or module:function for JAX.",
+    ),
 ]
 Hardware = Annotated[
     str, typer.Option("--hardware", "-H", metavar="HW", help="A built-in machine or a hardware YAML file.")
@@ -20,7 +24,7 @@ Context = Annotated[
     typer.Option(metavar="N", help="Language models: tokens per sequence. Default: what the model allows, up to 4096."),
 ]
 Dtype = Annotated[
-    str | None, typer.Option(metavar="T", help="Language models: element type, like bf16. Default: the config's own.")
+    str | None, typer.Option(metavar="T", help="Language models: element type, like bf16. Default: the model's own.")
 ]
 Shapes = Annotated[
     str | None,
