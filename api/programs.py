@@ -4,16 +4,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tierplan.frontend.architecture import Architecture
 from tierplan.ir.errors import InvalidInputError, nearest
 from tierplan.ir.graph import Graph
 from tierplan.models import load, names
 
 _KINDS = (
-    "a built-in model (see 'tierplan models'), a config.json, a buffer .csv, an .onnx file, a .pt2 file, "
-    "XLA HLO text (.txt, .hlo), or module:function for JAX or PyTorch"
+    "a built-in model (see 'tierplan models'), a config.json, a .gguf file, a .safetensors file or the folder of one, "
+    "a buffer .csv, an .onnx file, a .pt2 file, XLA HLO text (.txt, .hlo), or module:function for JAX or PyTorch"
 )
-_LONGEST_DEFAULT_CONTEXT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,10 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
     if spec in names():
         return _language_model(load(spec), spec, shaping)
     path, exists = Path(spec), os.path.exists(spec)  # which is False, and no error, for names that no file can have
+    if path.suffix in (".gguf", ".safetensors") or spec.endswith(".safetensors.index.json"):
+        return _checkpoint(path, shaping)
+    if exists and path.is_dir():
+        return _folder(path, shaping)
     if path.suffix == ".json":
         return _language_model(_text(path), spec, shaping)
     if path.suffix == ".csv":
@@ -96,20 +98,40 @@ def _written(shaping: Shaping) -> str:
 def _language_model(text: str, source: str, shaping: Shaping) -> Graph:
     _refuse(shaping.of_function(), "a language model; they are for JAX functions")
     from tierplan.frontend.config import read_config
-    from tierplan.frontend.transformer import language_model
+    from tierplan.frontend.program import model_graph
 
-    arch = read_config(text, source)
-    return language_model(
-        arch,
-        phase=shaping.phase or _default_phase(arch),
-        batch=1 if shaping.batch is None else shaping.batch,
-        context=min(arch.max_positions, _LONGEST_DEFAULT_CONTEXT) if shaping.context is None else shaping.context,
-        dtype=shaping.dtype,
+    model = read_config(text, source)
+    return model_graph(model, phase=shaping.phase, batch=shaping.batch, context=shaping.context, dtype=shaping.dtype)
+
+
+def _checkpoint(path: Path, shaping: Shaping) -> Graph:
+    """A model whose weights lie in files; their headers are read, and their sizes are kept."""
+    _refuse(shaping.of_function(), "a language model; they are for JAX functions")
+    from tierplan.frontend.checkpoint import checkpoint_graph
+
+    if path.suffix == ".gguf":
+        from tierplan.frontend.gguf_model import read_gguf_model as read
+    else:
+        from tierplan.frontend.safetensors_model import read_safetensors_model as read
+    if not path.exists():
+        raise InvalidInputError(f"no file '{path}'")
+    return checkpoint_graph(
+        read(path), phase=shaping.phase, batch=shaping.batch, context=shaping.context, dtype=shaping.dtype
     )
 
 
-def _default_phase(arch: Architecture) -> str:
-    return "prefill" if arch.family == "bert" else "decode"
+def _folder(folder: Path, shaping: Shaping) -> Graph:
+    """The model of a folder: its safetensors files, its only GGUF file, or its configuration alone."""
+    if any(folder.glob("*.safetensors")) or any(folder.glob("*.safetensors.index.json")):
+        return _checkpoint(folder, shaping)
+    found = sorted(folder.glob("*.gguf"))
+    if len(found) == 1:
+        return _checkpoint(found[0], shaping)
+    if found:
+        raise InvalidInputError(f"'{folder}' has {len(found)} .gguf files; name one, like '{found[0]}'")
+    if (folder / "config.json").is_file():
+        return _language_model(_text(folder / "config.json"), str(folder / "config.json"), shaping)
+    raise InvalidInputError(f"the folder '{folder}' has no model: no .safetensors, no .gguf and no config.json")
 
 
 def _buffers(path: Path, shaping: Shaping) -> Graph:

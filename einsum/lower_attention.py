@@ -7,6 +7,7 @@ does. Rank variables: b sequences, h key-value heads, g query heads of each, p q
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from tierplan.einsum.cascade import Cascade
 from tierplan.einsum.lower_text import cascade, reads, whole, writes
@@ -35,6 +36,8 @@ def _mask(op: Op) -> str:
     if not op.attributes["causal"] or whole(op, "queries") == 1:
         return ""
     window = op.attributes["window"]
+    if op.attributes.get("chunked") and isinstance(window, int) and window < whole(op, "keys"):
+        raise NoLoweringError("attention within chunks")
     near = f", m + {window} > p + (M - P)" if isinstance(window, int) and window < whole(op, "keys") else ""
     return f" if m <= p + (M - P){near}"
 
@@ -45,11 +48,14 @@ def _scale(op: Op) -> str:
 
 
 def _scores(op: Op) -> str:
-    """Scaled scores; ALiBi adds to each its distance times a slope per head."""
+    """Scaled scores, softly bounded by a cap; ALiBi adds to each its distance times a slope per head."""
     bias = ""
     if op.attributes["alibi"]:
         bias = " + 2 ** ((h*G + g + 1) * (-8) / (H*G)) * (m - p - (M - P))"
-    return f"S[{_SCORE}] = QK[{_SCORE}] * {_scale(op)}{bias}{_mask(op)}"
+    scaled, cap = f"QK[{_SCORE}] * {_scale(op)}", op.attributes.get("cap")
+    if cap is not None:
+        scaled = f"{cap!r} * tanh({scaled} * {1 / cast('float', cap)!r})"
+    return f"S[{_SCORE}] = {scaled}{bias}{_mask(op)}"
 
 
 def lower_attention(op: Op, tensors: Mapping[str, Tensor]) -> Cascade:
@@ -81,6 +87,8 @@ def lower_attention_grad(op: Op, tensors: Mapping[str, Tensor]) -> Cascade:
 
     Source: Dao, FlashAttention-2, 2023, section 2.2 and algorithm 2.
     """
+    if op.attributes.get("cap") is not None:
+        raise NoLoweringError("the gradient of capped scores")
     _, _, k, v, *_ = reads(op, tensors)
     (k_dims, k_at), (v_dims, v_at) = _keys(k), _keys(v)
     body = f"""input DO[B, P, H*G*E], Q[B, P, H*G*E], KEY{k_dims}, VAL{v_dims}, AV[B, P, H*G*E], L[B, H*G, P]
@@ -116,31 +124,31 @@ def _rotated(op: Op, tensors: Mapping[str, Tensor], name: str, sign: int) -> Cas
     q, k = reads(op, tensors)
     heads, dims = {"q": whole(op, "heads"), "k": whole(op, "kv_heads")}, whole(op, "dims")
     batch, tokens, _ = q.shape
-    size = q.shape[-1] // heads["q"]
-    ranks = {"B": batch, "T": tokens, "HQ": heads["q"], "HK": heads["k"], "D": size, "S": 2, "I": dims // 2}
+    sizes = {"Q": q.shape[-1] // heads["q"], "K": k.shape[-1] // heads["k"]}
+    partly = {size for size in sizes.values() if size != dims}
+    if len(partly) > 1 or k.shape[-1] != heads["k"] * sizes["K"]:
+        raise NoLoweringError(f"queries and keys of {sizes['Q']} and {sizes['K']} dimensions per head")
+    ranks = {"B": batch, "T": tokens, "HQ": heads["q"], "HK": heads["k"]}
+    ranks |= {"D": partly.pop()} if partly else {}
+    ranks |= {"S": 2, "I": dims // 2}
+    stride = {x: "S*I" if size == dims else "D" for x, size in sizes.items()}
     lines = [
-        "input Q[B, T, HQ*D], K[B, T, HK*D], First",
+        f"input Q[B, T, HQ*{stride['Q']}], K[B, T, HK*{stride['K']}], First",
         "output RQ, RK",
         f"Angle[t, i] = (First + t) * 10000.0 ** (i * (-2) / {dims})",
         "Cos[t, i] = cos(Angle[t, i])",
         f"Sin[t, s, i] = (s*2 - 1) * {sign} * sin(Angle[t, i])",
     ]
     for x, h in (("Q", "hq"), ("K", "hk")):
-        own, other = f"b, t, {h}*D + s*I + i", f"b, t, {h}*D + I - s*I + i"
+        own, other = f"b, t, {h}*{stride[x]} + s*I + i", f"b, t, {h}*{stride[x]} + I - s*I + i"
         turned = f"{x}[{own}] * Cos[t, i] + {x}[{other}] * Sin[t, s, i]"
-        if dims == size:
+        if dims == sizes[x]:
             lines.append(f"R{x}[{own}] = {turned}")
         else:
             lines += [
                 f"T{x}[b, t, {h}, s*I + i] = {turned}",
                 f"R{x}[b, t, {h}*D + d] = where(d < 2*I, T{x}[b, t, {h}, d | 0], {x}[b, t, {h}*D + d])",
             ]
-    if k.shape[-1] != heads["k"] * size:
-        raise NoLoweringError(f"keys of shape {k.shape} for {heads['k']} heads of {size}")
-    if dims == size:
-        lines[0] = "input Q[B, T, HQ*S*I], K[B, T, HK*S*I], First"
-        lines = [line.replace("*D +", "*S*I +") for line in lines]
-        del ranks["D"]
     return cascade(name, ranks, "\n".join(lines))
 
 

@@ -39,7 +39,8 @@ Source: Hendrycks and Gimpel, Gaussian error linear units, 2016 (both forms of g
 """
 
 
-def _formulas(op: Op, at: str, x: str) -> tuple[str, str]:
+def formulas(op: Op, at: str, x: str) -> tuple[str, str]:
+    """The activation function of an operation and its derivative, of tensor `x` at an index."""
     function = str(op.attributes["function"])
     if function not in FORMULAS:
         raise NoLoweringError(f"activation function '{function}' (nearest: {nearest(function, FORMULAS)})")
@@ -53,7 +54,7 @@ def lower_activation(op: Op, tensors: Mapping[str, Tensor]) -> Cascade:
     lead = rows(x.shape[:-1])
     at, dims = f"{lead.at}, n", f"{lead.dims}, N"
     gated = len(op.reads) == 2
-    value, _ = _formulas(op, at, "X")
+    value, _ = formulas(op, at, "X")
     body = f"""input X[{dims}]{f", U[{dims}]" if gated else ""}
 output Y
 Y[{at}] = {f"{value} * U[{at}]" if gated else value}"""
@@ -66,7 +67,7 @@ def lower_activation_grad(op: Op, tensors: Mapping[str, Tensor]) -> Cascade:
     lead = rows(x.shape[:-1])
     at, dims = f"{lead.at}, n", f"{lead.dims}, N"
     gated = len(op.reads) == 3
-    value, slope = _formulas(op, at, "X")
+    value, slope = formulas(op, at, "X")
     body = f"""input G[{dims}], X[{dims}]{f", U[{dims}]" if gated else ""}
 output DX{", DU" if gated else ""}
 DX[{at}] = G[{at}] * {f"U[{at}] * " if gated else ""}({slope})

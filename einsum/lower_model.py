@@ -12,6 +12,12 @@ from tierplan.einsum.lower_attention import (
     lower_rotary,
     lower_rotary_grad,
 )
+from tierplan.einsum.lower_latent import (
+    lower_expanded_attention,
+    lower_head_matmul,
+    lower_latent_append,
+    lower_latent_attention,
+)
 from tierplan.einsum.lower_layers import (
     lower_activation,
     lower_activation_grad,
@@ -35,6 +41,14 @@ from tierplan.einsum.lower_routing import (
     lower_dispatch_grad,
     lower_top_k,
     lower_top_k_grad,
+)
+from tierplan.einsum.lower_stacked import (
+    lower_conv1d,
+    lower_expert_matmul,
+    lower_gate_rows,
+    lower_gated_halves,
+    lower_prepend_and_add,
+    lower_weighted_sum,
 )
 from tierplan.einsum.lower_training import (
     lower_adamw,
@@ -67,6 +81,16 @@ MODEL: Mapping[str, Lowering] = {
     "add": lower_add,
     **{f"{name}{gate}": lower_activation for name in _ACTIVATIONS for gate in ("", "_mul")},
     **{f"{name}{gate}_grad": lower_activation_grad for name in _ACTIVATIONS for gate in ("", "_mul")},
+    "expanded_attention": lower_expanded_attention,
+    "latent_attention": lower_latent_attention,
+    "latent_append": lower_latent_append,
+    "head_matmul": lower_head_matmul,
+    "expert_matmul": lower_expert_matmul,
+    "weighted_sum": lower_weighted_sum,
+    "gated_halves": lower_gated_halves,
+    "gate_rows": lower_gate_rows,
+    "conv1d": lower_conv1d,
+    "prepend_and_add": lower_prepend_and_add,
     "top_k": lower_top_k,
     "top_k_grad": lower_top_k_grad,
     "dispatch": lower_dispatch,

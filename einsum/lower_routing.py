@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from tierplan.einsum.cascade import Cascade
 from tierplan.einsum.lower_text import cascade, reads, whole, writes
+from tierplan.einsum.lower_values import NoLoweringError
 from tierplan.ir.graph import Op, Tensor
 
 _SLOT = """Hit{e}[b, t] = max[j] where(Chosen[b, t, j] == {e}, 1, 0)
@@ -29,18 +30,25 @@ def _ranks(chosen: Tensor, buffers: list[Tensor]) -> dict[str, int]:
 
 
 def lower_top_k(op: Op, tensors: Mapping[str, Tensor]) -> Cascade:
-    """Softmax over the experts, the best few, and their weights scaled to sum to 1."""
-    (logits,) = reads(op, tensors)
+    """Softmax over the experts, the best few, and their weights scaled to sum to 1.
+
+    A correction per expert takes part in the choice, and not in the weights.
+    """
+    logits, *correction = reads(op, tensors)
     batch, tokens, experts = logits.shape
     ranks = {"B": batch, "T": tokens, "X": experts, "J": whole(op, "per_token")}
-    body = """input Logits[B, T, X]
+    chosen = "Best[b, t, j] = top[x:j] A[b, t, x]\nChosen[b, t, j] = argtop[x:j] A[b, t, x]"
+    if correction:
+        chosen = """Corrected[b, t, x] = A[b, t, x] + Correction[x]
+Chosen[b, t, j] = argtop[x:j] Corrected[b, t, x]
+Best[b, t, j] = A[b, t, Chosen[b, t, j]]"""
+    body = f"""input Logits[B, T, X]{", Correction[X]" if correction else ""}
 output Routing, Chosen
 GM[b, t] = max[x] Logits[b, t, x]
 SN[b, t, x] = exp(Logits[b, t, x] - GM[b, t])
 SD[b, t] = SN[b, t, x]
 A[b, t, x] = SN[b, t, x] / SD[b, t]
-Best[b, t, j] = top[x:j] A[b, t, x]
-Chosen[b, t, j] = argtop[x:j] A[b, t, x]
+{chosen}
 SB[b, t] = Best[b, t, j]
 Routing[b, t, j] = Best[b, t, j] / SB[b, t]"""
     return cascade("top_k", ranks, body)
@@ -48,7 +56,9 @@ Routing[b, t, j] = Best[b, t, j] / SB[b, t]"""
 
 def lower_top_k_grad(op: Op, tensors: Mapping[str, Tensor]) -> Cascade:
     """The gradient of the logits: scaled to sum to 1, the weights are a softmax over the chosen experts alone."""
-    _, logits = reads(op, tensors)
+    _, logits, *_ = reads(op, tensors)
+    if len(op.writes) > 1:
+        raise NoLoweringError("the gradient of a corrected choice")
     batch, tokens, experts = logits.shape
     ranks = {"B": batch, "T": tokens, "X": experts, "J": whole(op, "per_token")}
     body = """input G[B, T, J], Logits[B, T, X]

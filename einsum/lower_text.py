@@ -39,12 +39,12 @@ class Rows:
 
 
 def rows(shape: Sequence[int]) -> Rows:
-    """Leading axes of a tensor of rows: batch and token, or rows alone.
+    """Leading axes of a tensor of rows: batch and token (and expert), or rows alone.
 
     >>> rows((2, 7)).dims, rows((9,)).at
     ('B, T', 'r')
     """
-    names = {1: ("R",), 2: ("B", "T")}.get(len(shape))
+    names = {1: ("R",), 2: ("B", "T"), 3: ("B", "T", "J")}.get(len(shape))
     if names is None:
         raise NoLoweringError(f"rows of shape {tuple(shape)}")
     return Rows(", ".join(names), ", ".join(names).lower(), dict(zip(names, shape, strict=True)))

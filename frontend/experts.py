@@ -10,8 +10,10 @@ from fractions import Fraction
 from math import ceil
 
 from tierplan.frontend import operators
+from tierplan.frontend.parts import FeedForward, Vector
 from tierplan.frontend.tape import Tape
-from tierplan.frontend.weights import FeedForward, Layer
+from tierplan.frontend.weights import Mixture
+from tierplan.ir.graph import Access
 
 
 def chance_of_use(n_experts: int, per_token: int, n_tokens: int) -> float:
@@ -47,19 +49,44 @@ def feed_forward(
     return result
 
 
-def mixture(tape: Tape, weights: Layer, x: str, function: str, *, per_token: int, layer: int) -> str:
-    """Route, send each token to its experts, run these one after another, and add up what they return."""
-    assert weights.router is not None
-    prefix, n_experts = f"{weights.prefix}.block_sparse_moe", len(weights.experts)
+def mixture(tape: Tape, weights: Mixture, prefix: str, x: str, function: str, *, per_token: int, layer: int) -> str:
+    """Route each token to its experts, and add up what they return, and what the shared expert does."""
+    n_experts = weights.router.outputs
     batch, tokens, width = tape.tensors[x].shape
     n_tokens = batch * tokens
-    rows = Fraction(n_tokens * per_token, n_experts)
     share = chance_of_use(n_experts, per_token, n_tokens)
-
     logits = tape.tensor(f"{weights.router.name}.output", (batch, tokens, n_experts))
     operators.linear(tape, weights.router, x, [logits], n_tokens, layer=layer)
-    routing, chosen = _top_k(tape, prefix, logits, per_token, layer)
+    routing, chosen = _top_k(tape, prefix, logits, weights.correction, per_token, layer)
+    if weights.stack:
+        returned = _stacked(tape, weights, prefix, x, chosen, function, per_token=per_token, share=share, layer=layer)
+        parts, kind = [tape.whole(returned)], "weighted_sum"
+        reads = [*parts, routing]
+    else:
+        rows = Fraction(n_tokens * per_token, n_experts)
+        parts = _one_by_one(tape, weights, prefix, x, chosen, function, rows=rows, share=share, layer=layer)
+        reads, kind = [*parts, routing, chosen], "combine"
+    result = tape.tensor(f"{prefix}.output", (batch, tokens, width))
+    vector_ops = 2 * n_tokens * per_token * width
+    tape.op(f"{prefix}.combine", kind, reads, [result], vector_ops=vector_ops, attributes={"layer": layer})
+    return result if weights.shared is None else _with_shared(tape, weights, prefix, x, result, function, layer)
 
+
+def _one_by_one(
+    tape: Tape,
+    weights: Mixture,
+    prefix: str,
+    x: str,
+    chosen: str,
+    function: str,
+    *,
+    rows: Fraction,
+    share: float,
+    layer: int,
+) -> list[Access]:
+    """Send each token to the buffers of its experts, and run these one after another."""
+    width = tape.tensors[x].shape[-1]
+    n_experts = len(weights.experts)
     inputs = [tape.tensor(f"{prefix}.dispatch.{e}", (ceil(rows), width)) for e in range(n_experts)]
     sent = [tape.part(part, rows * width) for part in inputs]
     tape.op(f"{prefix}.dispatch", "dispatch", [x, chosen], sent, attributes={"layer": layer})
@@ -77,30 +104,71 @@ def mixture(tape: Tape, weights: Layer, x: str, function: str, *, per_token: int
         )
         for e, (expert, part) in enumerate(zip(weights.experts, inputs, strict=True))
     ]
-    result = tape.tensor(f"{prefix}.output", (batch, tokens, width))
-    tape.op(
-        f"{prefix}.combine",
-        "combine",
-        [*(tape.part(part, rows * width) for part in outputs), routing, chosen],
-        [result],
-        vector_ops=2 * n_tokens * per_token * width,
-        attributes={"layer": layer},
+    return [tape.part(part, rows * width) for part in outputs]
+
+
+def _stacked(
+    tape: Tape,
+    weights: Mixture,
+    prefix: str,
+    x: str,
+    chosen: str,
+    function: str,
+    *,
+    per_token: int,
+    share: float,
+    layer: int,
+) -> str:
+    """Run the experts of all tokens at once, out of stacked matrices; a row of each result is a token and expert."""
+    *inner, down = weights.stack
+    made = [operators.expert_matmul(tape, stack, x, chosen, per_token, share=share, layer=layer) for stack in inner]
+    if len(made) == 1:
+        hidden = operators.fused_gate(tape, f"{prefix}.experts.activation", function, made[0], layer=layer)
+    else:
+        hidden = operators.activation(tape, f"{prefix}.experts.activation", function, made, layer=layer)
+    return operators.expert_matmul(tape, down, hidden, chosen, per_token, share=share, layer=layer)
+
+
+def _with_shared(tape: Tape, weights: Mixture, prefix: str, x: str, routed: str, function: str, layer: int) -> str:
+    """Add what the shared expert returns, scaled by its gate where it has one."""
+    assert weights.shared is not None
+    batch, tokens, _ = tape.tensors[x].shape
+    rows = batch * tokens
+    shared = feed_forward(
+        tape,
+        weights.shared,
+        x,
+        function,
+        name=f"{prefix}.shared",
+        rows=rows,
+        shape=lambda extent: (batch, tokens, extent),
+        layer=layer,
     )
-    return result
+    if weights.shared_gate is not None:
+        gate = tape.tensor(f"{weights.shared_gate.name}.output", (batch, tokens, 1))
+        operators.linear(tape, weights.shared_gate, x, [gate], rows, layer=layer)
+        shared = operators.scaled_by(tape, f"{prefix}.shared.scale", shared, gate, layer=layer)
+    return operators.add(tape, f"{prefix}.shared.add", [routed, shared], layer=layer)
 
 
-def _top_k(tape: Tape, prefix: str, logits: str, per_token: int, layer: int) -> tuple[str, str]:
-    """Softmax over the experts, the best few, and their weights scaled to sum to 1."""
+def _top_k(
+    tape: Tape, prefix: str, logits: str, correction: Vector | None, per_token: int, layer: int
+) -> tuple[str, str]:
+    """Softmax over the experts, the best few, and their weights scaled to sum to 1.
+
+    Assumes: a sigmoid in place of the softmax, and a choice by groups, cost as much. A correction is one more operation
+        per expert.
+    """
     batch, tokens, n_experts = tape.tensors[logits].shape
     routing = tape.tensor(f"{prefix}.routing_weights", (batch, tokens, per_token))
     chosen = tape.tensor(f"{prefix}.chosen_experts", (batch, tokens, per_token), dtype="int32")
-    vector_ops = batch * tokens * (5 * n_experts + per_token * n_experts + 2 * per_token)
+    per_row = 5 * n_experts + per_token * n_experts + 2 * per_token + (n_experts if correction else 0)
     tape.op(
         f"{prefix}.top_k",
         "top_k",
-        [logits],
+        [logits, correction.name] if correction else [logits],
         [routing, chosen],
-        vector_ops=vector_ops,
+        vector_ops=batch * tokens * per_row,
         attributes={"experts": n_experts, "per_token": per_token, "layer": layer},
     )
     return routing, chosen

@@ -1,4 +1,4 @@
-"""The eight families: which fields of a configuration say what, and what a field means that is not there.
+"""The first eight families: which fields of a configuration say what, and what a field means that is not there.
 
 Each family has its own field names and its own defaults, those of the transformers library. The fields that
 say how large a model is must be there: the library writes them always, and guessing them would plan another model.
@@ -7,75 +7,30 @@ Source: the configuration classes of the transformers library, one per family.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from tierplan.frontend import values
-from tierplan.frontend.architecture import Architecture, Block
+from tierplan.frontend.architecture import Architecture, Block, Experts
 from tierplan.frontend.fields import Fields
-
-
-def _llama_like(
-    fields: Fields,
-    *,
-    family: str,
-    kv_default: int | None,
-    positions: int,
-    biases: bool = False,
-    window: int | None = None,
-    experts: tuple[int, int] = (0, 0),
-) -> Architecture:
-    """Gated feed-forward, RMS norms, rotary positions; `biases`: the family has fields that add them."""
-    hidden, n_heads = fields.count("hidden_size"), fields.count("num_attention_heads")
-    head_dim = fields.optional_count("head_dim") or values.head_dim(fields, hidden, n_heads)
-    attention_bias = biases and fields.flag("attention_bias", False)
-    return Architecture(
-        name=fields.model,
-        family=family,
-        dtype=values.dtype(fields),
-        hidden=hidden,
-        n_layers=fields.count("num_hidden_layers"),
-        n_heads=n_heads,
-        n_kv_heads=values.kv_heads(fields, "num_key_value_heads", n_heads, kv_default or n_heads),
-        head_dim=head_dim,
-        ffn=fields.count("intermediate_size"),
-        vocab=fields.count("vocab_size"),
-        max_positions=fields.count("max_position_embeddings", default=positions),
-        embedding_width=hidden,
-        activation=values.activation(fields, "hidden_act", "silu"),
-        tied=fields.flag("tie_word_embeddings", False),
-        block=Block.SEQUENTIAL,
-        qkv_bias=attention_bias,
-        out_bias=attention_bias,
-        mlp_bias=biases and fields.flag("mlp_bias", False),
-        rotary_dims=values.rotary_dims(fields, head_dim, 1.0),
-        sliding_window=window,
-        n_experts=experts[0],
-        experts_per_token=experts[1],
-    )
+from tierplan.frontend.gated import gated
 
 
 def _llama(fields: Fields) -> Architecture:
-    return _llama_like(fields, family="llama", kv_default=None, positions=2048, biases=True)
+    return gated(fields, family="llama", kv_default=None, positions=2048, biases=True)
 
 
 def _mistral(fields: Fields) -> Architecture:
     window = values.window(fields, 4096)
-    return _llama_like(fields, family="mistral", kv_default=8, positions=131072, window=window)
+    return replace(gated(fields, family="mistral", kv_default=8, positions=131072), sliding_window=window)
 
 
 def _mixtral(fields: Fields) -> Architecture:
     n_experts = fields.count("num_local_experts", "num_experts", default=8)
-    per_token = fields.count("num_experts_per_tok", default=2)
-    if per_token > n_experts:
-        fields.fail("num_experts_per_tok", f"is {per_token}, but there are only {n_experts} experts")
-    return _llama_like(
-        fields,
-        family="mixtral",
-        kv_default=8,
-        positions=131072,
-        window=values.window(fields, None),
-        experts=(n_experts, per_token),
-    )
+    per_token = values.experts_per_token(fields, n_experts, 2)
+    arch = gated(fields, family="mixtral", kv_default=8, positions=131072)
+    experts = Experts(n_experts, per_token, arch.ffn, frozenset(range(arch.n_layers)), stacked=False)
+    return replace(arch, sliding_window=values.window(fields, None), experts=experts)
 
 
 def _opt(fields: Fields) -> Architecture:
@@ -166,6 +121,7 @@ def _phi(fields: Fields) -> Architecture:
         qkv_bias=True,
         out_bias=True,
         mlp_bias=True,
+        head_bias=True,
         qk_norm=fields.flag("qk_layernorm", False),
         rotary_dims=values.rotary_dims(fields, head_dim, 0.5),
     )
@@ -232,7 +188,7 @@ def _refuse(fields: Fields, name: str) -> None:
         fields.fail(name, "is true, and cross-attention and decoders made of encoders are not supported")
 
 
-READERS: Mapping[str, Callable[[Fields], Architecture]] = MappingProxyType(
+FIRST: Mapping[str, Callable[[Fields], Architecture]] = MappingProxyType(
     {
         "bert": _bert,
         "falcon": _falcon,
@@ -244,4 +200,4 @@ READERS: Mapping[str, Callable[[Fields], Architecture]] = MappingProxyType(
         "phi": _phi,
     }
 )
-"""The reader of each family."""
+"""The reader of each of these families."""

@@ -4,7 +4,8 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, NoReturn, cast
@@ -17,12 +18,16 @@ _LARGEST_COUNT = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The top-level object of a JSON file; `asked` collects the names that a reader looked up."""
+    """An object of a JSON file; `asked` collects the names that a reader looked up.
+
+    `within` names the key of the top-level object under which it stands; empty for that one itself.
+    """
 
     source: str
     text: str
     values: Mapping[str, object]
     asked: set[str] = field(default_factory=lambda: set[str]())
+    within: str = ""
 
     @property
     def model(self) -> str:
@@ -35,9 +40,28 @@ class Fields:
 
         Raises: InvalidInputError: always; it says in which line and column the value stands.
         """
-        place = _positions(self.text).get(key)
-        where = f"{self.source}, line {place[0]}, column {place[1]}" if place else self.source
+        place = None if self.within else _positions(self.text).get(key)
+        where = f"{self.source}, line {place[0]}, column {place[1]}" if place else self.place
         raise InvalidInputError(f"{where}: {key!r} {message}")
+
+    @property
+    def place(self) -> str:
+        """The file, and the key in it under which the object stands."""
+        return f"{self.source}: {self.within}" if self.within else self.source
+
+    def inner(self, key: str, inherited: Sequence[str] = ()) -> "Fields":
+        """The object under a key, with the `inherited` fields of this one where it lacks them.
+
+        Raises: InvalidInputError: there is no object under that key.
+        """
+        if self.found(key) is None:
+            raise self.missing(key)
+        value = self.values[key]
+        if not isinstance(value, dict):
+            self.fail(key, "is not an object, {...}")
+        self.asked.update(inherited)
+        outer = {name: self.values[name] for name in inherited if name in self.values}
+        return Fields(self.source, self.text, {**outer, **cast("dict[str, object]", value)}, within=key)
 
     def found(self, *names: str) -> str | None:
         """The first of `names` that the file has with a value other than null."""
@@ -48,7 +72,7 @@ class Fields:
         """The error for a field that must be there."""
         close = difflib.get_close_matches(name, [key for key in self.values if key not in self.asked], n=1)
         hint = f"; is {close[0]!r} a misspelling of it?" if close else ""
-        return InvalidInputError(f"{self.source}: the field '{name}' is missing{hint}")
+        return InvalidInputError(f"{self.place}: the field '{name}' is missing{hint}")
 
     def count(self, *names: str, default: int | None = None) -> int:
         """A positive whole number under any of `names`; `default` where there is none."""
@@ -105,6 +129,24 @@ class Fields:
             self.fail(name, f"is {value}; write a number above 0 and up to 1")
         return float(value)
 
+    def number(self, name: str) -> float | None:
+        """A finite number above 0, or None where the file has none."""
+        if self.found(name) is None:
+            return None
+        value = self.values[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
+            self.fail(name, f"is {json.dumps(value)[:60]}; write a number above 0")
+        return float(value)
+
+    def listed(self, name: str) -> list[object] | None:
+        """A list, or None where the file has none."""
+        if self.found(name) is None:
+            return None
+        value = self.values[name]
+        if not isinstance(value, list):
+            self.fail(name, f"is {json.dumps(value)[:60]}; write a list")
+        return cast("list[object]", value)
+
     def check_spelling(self) -> None:
         """Refuse a key that looks like a misspelling of one that was looked up and is not there.
 
@@ -118,19 +160,19 @@ class Fields:
                     self.fail(key, f"is not a known field; did you mean '{close[0]}'?")
 
 
-def read_object(text: str, source: str) -> Fields:
-    """Read a JSON object.
+def read_object(text: str, source: str, what: str = "a configuration") -> Fields:
+    """Read a JSON object, which is to be `what` in errors.
 
     Raises: InvalidInputError: a syntax error, with file, line and column; a key that stands there twice;
         NaN or Infinity; something other than an object.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
-        if repeated is not None:
-            raise InvalidInputError(f"{source}: the key {repeated!r} stands there twice; keep one")
-        return dict(pairs)
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            repeated = next(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+            raise InvalidInputError(f"{source}: the key {repeated[:80]!r} stands there twice; keep one")
+        return values
 
     def not_a_number(name: str) -> NoReturn:
         raise InvalidInputError(f"{source}: {name} is not a number that JSON allows; write a finite one")
@@ -143,11 +185,11 @@ def read_object(text: str, source: str) -> Fields:
             f"{source}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}"
         ) from None
     except RecursionError:
-        raise InvalidInputError(f"{source}: not a configuration: its values are nested too deeply") from None
+        raise InvalidInputError(f"{source}: not {what}: its values are nested too deeply") from None
     except ValueError:
-        raise InvalidInputError(f"{source}: not a configuration: it has a number of thousands of digits") from None
+        raise InvalidInputError(f"{source}: not {what}: it has a number of thousands of digits") from None
     if not isinstance(value, dict):
-        raise InvalidInputError(f"{source}: not a configuration: need a JSON object, {{...}}")
+        raise InvalidInputError(f"{source}: not {what}: need a JSON object, {{...}}")
     return Fields(source, text, cast("dict[str, object]", value))
 
 

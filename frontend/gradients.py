@@ -16,7 +16,9 @@ from fractions import Fraction
 from tierplan.frontend.tape import Tape
 from tierplan.ir.graph import Access, Op, TensorKind
 
-_MATRIX_FACTOR = Fraction(5, 2)
+_ATTENTIONS = ("attention", "biased_attention", "expanded_attention", "latent_attention")
+_ATTENTION_FACTOR = Fraction(5, 2)
+_PLAIN_FACTOR = Fraction(2)
 _VECTOR_FACTOR = 2
 
 _SAVED: dict[str, tuple[int, ...]] = {
@@ -24,6 +26,8 @@ _SAVED: dict[str, tuple[int, ...]] = {
     "layer_norm": (0, 1),
     "rotary": (),
     "attention": (0, 1, 2),
+    "gate_rows": (0, 1),
+    "prepend_and_add": (),
     "top_k": (0,),
     "dispatch": (1,),
 }
@@ -108,6 +112,8 @@ def _matmul(state: _Backward, op: Op, gradients: list[str]) -> None:
         vector_ops=op.vector_ops,
         attributes={**common, "m": n, "n": k, "k": rows},
     )
+    if not state.differentiable([x]):
+        return
     state.tape.op(
         f"{op.name}.grad_input",
         "matmul",
@@ -154,7 +160,7 @@ def _add_positions(state: _Backward, op: Op, gradient: str) -> None:
 
 def _other(state: _Backward, op: Op, gradients: list[str]) -> None:
     saved = [op.reads[index] for index in _SAVED.get(op.kind, range(len(op.reads))) if index < len(op.reads)]
-    if op.kind == "attention":
+    if op.kind in _ATTENTIONS:
         saved += op.writes
     writes = [state.part(name) for name in state.differentiable(op.reads)]
     state.tape.op(
@@ -162,7 +168,7 @@ def _other(state: _Backward, op: Op, gradients: list[str]) -> None:
         f"{op.kind}_grad",
         [*gradients, *saved],
         writes,
-        matrix_ops=int(_MATRIX_FACTOR * op.matrix_ops),
+        matrix_ops=int((_ATTENTION_FACTOR if op.kind in _ATTENTIONS else _PLAIN_FACTOR) * op.matrix_ops),
         vector_ops=_VECTOR_FACTOR * op.vector_ops,
         attributes=op.attributes,
     )

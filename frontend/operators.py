@@ -10,9 +10,13 @@ Operands stand in a fixed order, and each kind has fixed attributes; the backwar
 | rms_norm, layer_norm | x, scale, shift | result | rows, width |
 | rotary | q, k | q, k | heads, kv_heads, dims |
 | attention | q, k, v | result, log-sum-exp (training only) | the fields of AttentionShape |
+| biased_attention | q, k, v, relative positions | the same | the same |
 | cache_append | k, v | k cache, v cache | rows |
+| expert_matmul | x, chosen experts, stacked matrices | one row for each token and expert | experts, n, k, share |
 | silu, gelu, relu, ... | x | result | function, gated |
 | silu_mul, gelu_mul, ... | gate, x | result | function, gated |
+| gated_halves | x, of twice the width | result | function, gated |
+| gate_rows | x, one number per row | result | |
 | add | terms | sum | |
 
 Assumes: an operation streams each operand once; where it gathers rows of a table, those rows alone.
@@ -23,12 +27,13 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 
 from tierplan.frontend.architecture import VECTOR_OPS
+from tierplan.frontend.parts import Linear, Norm, Stack, Table
 from tierplan.frontend.tape import Tape
-from tierplan.frontend.weights import Linear, Norm, Table
 from tierplan.ir.graph import Access, Attribute
 
 _NORM_OPS = {"rms_norm": 4, "layer_norm": 7}
 _SCORE_OPS = 5
+_CAP_OPS = 3
 _ROTARY_OPS = 3
 
 
@@ -46,6 +51,18 @@ class AttentionShape:
     causal: bool
     window: int | None
     alibi: bool
+    chunked: bool = False
+    cap: float | None = None
+
+
+def chunked_scores(context: int, chunk: int | None) -> int:
+    """Query-key pairs when each of `context` tokens sees itself and those before it in its own chunk.
+
+    >>> chunked_scores(5, 2), chunked_scores(5, None)
+    (7, 15)
+    """
+    whole, rest = (0, context) if chunk is None else divmod(context, chunk)
+    return whole * causal_scores(chunk or 0, None) + causal_scores(rest, None)
 
 
 def causal_scores(context: int, window: int | None) -> int:
@@ -58,25 +75,27 @@ def causal_scores(context: int, window: int | None) -> int:
     return reach * (reach + 1) // 2 + (context - reach) * reach
 
 
-def embedding(tape: Tape, table: Table, ids: str, rows: int, shape: tuple[int, ...]) -> str:
+def embedding(
+    tape: Tape, table: Table, ids: str, rows: int, shape: tuple[int, ...], *, name: str = "embed_tokens"
+) -> str:
     """Gather one row of the table per token; only these rows are read."""
-    result = tape.tensor("embed_tokens.output", shape)
+    result = tape.tensor(f"{name}.output", shape)
     reads = [tape.whole(ids), tape.part(table.name, rows * table.width)]
-    tape.op("embed_tokens", "embedding", reads, [result], attributes={"rows": rows, "width": table.width})
+    tape.op(name, "embedding", reads, [result], attributes={"rows": rows, "width": table.width})
     return result
 
 
-def add_positions(tape: Tape, x: str, tables: Sequence[tuple[Table, int]]) -> str:
+def add_positions(tape: Tape, x: str, tables: Sequence[tuple[Table, int]], *, name: str = "embed_positions") -> str:
     """Add rows of position and token type tables; of each, so many rows are read.
 
     Assumes: all sequences stand at the same positions, so that a row is read once for the whole batch.
     """
     tensor = tape.tensors[x]
-    result = tape.tensor("embed_positions.output", tensor.shape)
+    result = tape.tensor(f"{name}.output", tensor.shape)
     reads = [tape.whole(x), *(tape.part(table.name, rows * table.width) for table, rows in tables)]
     width = tensor.shape[-1]
     tape.op(
-        "embed_positions",
+        name,
         "add_positions",
         reads,
         [result],
@@ -122,6 +141,30 @@ def linear(
     )
 
 
+def expert_matmul(
+    tape: Tape, weights: Stack, x: str, chosen: str, per_token: int, *, share: float, layer: int | None = None
+) -> str:
+    """Multiply each token by the matrices of its experts, out of a stack of them; x has a row per token, or per pair.
+
+    `share` is the expected share of the stack that is needed at all.
+    """
+    batch, tokens = tape.tensors[x].shape[:2]
+    result = tape.tensor(f"{weights.name}.output", (batch, tokens, per_token, weights.outputs))
+    rows = batch * tokens * per_token
+    attributes: dict[str, Attribute] = {
+        "experts": weights.n, "m": rows, "n": weights.outputs, "k": weights.inputs, "share": share, "layer": layer,
+    }  # fmt: skip
+    tape.op(
+        weights.name,
+        "expert_matmul",
+        [x, chosen, tape.share(weights.name, share)],
+        [result],
+        matrix_ops=2 * rows * weights.inputs * weights.outputs,
+        attributes=attributes,
+    )
+    return result
+
+
 def norm(tape: Tape, weights: Norm, x: str, *, layer: int | None = None) -> str:
     """Normalise each row.
 
@@ -163,12 +206,17 @@ def rotary(
     return rotated[0], rotated[1]
 
 
-def attention(tape: Tape, prefix: str, q: str, k: str, v: str, shape: AttentionShape, *, keep: bool, layer: int) -> str:
+def attention(
+    tape: Tape, prefix: str, q: str, k: str, v: str, shape: AttentionShape, *, keep: bool, layer: int, bias: str = ""
+) -> str:
     """Attend: softmax(q k / sqrt d) v, fused; `keep` also writes the log-sum-exp that a backward pass reads.
+
+    `bias` names a table of relative positions, of which each score gets one entry.
 
     Assumes: one fused kernel that never writes the scores, skips masked ones, and reads q, k and v once (heads that
         share keys and values share their reads); 5 vector operations per score (scale, running maximum, subtract,
-        exponential, sum), one more where ALiBi adds a bias, and one per element of the result for the division.
+        exponential, sum), one more where ALiBi or a table adds a bias, 3 more where a cap bounds it (divide, tanh,
+        multiply), and one per element of the result for the division.
     Source: Dao et al., FlashAttention, 2022, algorithm 1; Dao, FlashAttention-2, 2023, section 3.1.
     """
     result = tape.tensor(f"{prefix}.attention.output", tape.tensors[q].shape)
@@ -177,11 +225,11 @@ def attention(tape: Tape, prefix: str, q: str, k: str, v: str, shape: AttentionS
         extents = (shape.batch, shape.heads, shape.queries)
         writes.append(tape.tensor(f"{prefix}.attention.log_sum_exp", extents, dtype="float32"))
     n_heads = shape.batch * shape.heads
-    per_score = _SCORE_OPS + (1 if shape.alibi else 0)
+    per_score = _SCORE_OPS + (1 if shape.alibi or bias else 0) + (_CAP_OPS if shape.cap else 0)
     tape.op(
         f"{prefix}.attention",
-        "attention",
-        [q, k, v],
+        "biased_attention" if bias else "attention",
+        [q, k, v, bias] if bias else [q, k, v],
         writes,
         matrix_ops=4 * n_heads * shape.scores * shape.head_dim,
         vector_ops=n_heads * (per_score * shape.scores + shape.queries * shape.head_dim),
@@ -220,6 +268,31 @@ def activation(
         vector_ops=round(n_elements * (VECTOR_OPS[function] + gated)),
         attributes={"function": function, "gated": gated, "layer": layer},
     )
+    return result
+
+
+def fused_gate(tape: Tape, name: str, function: str, x: str, *, layer: int | None = None) -> str:
+    """Apply an activation function to the first half of each row, and multiply by the second."""
+    tensor = tape.tensors[x]
+    width = tensor.shape[-1] // 2
+    result = tape.tensor(f"{name}.output", (*tensor.shape[:-1], width))
+    tape.op(
+        name,
+        "gated_halves",
+        [x],
+        [result],
+        vector_ops=tensor.n_elements // 2 * (VECTOR_OPS[function] + 1),
+        attributes={"function": function, "gated": True, "layer": layer},
+    )
+    return result
+
+
+def scaled_by(tape: Tape, name: str, x: str, gate: str, *, layer: int | None = None) -> str:
+    """Multiply each row by the sigmoid of its one number."""
+    tensor = tape.tensors[x]
+    result = tape.tensor(f"{name}.output", tensor.shape)
+    vector_ops = tensor.n_elements + VECTOR_OPS["sigmoid"] * tape.tensors[gate].n_elements
+    tape.op(name, "gate_rows", [x, gate], [result], vector_ops=vector_ops, attributes={"layer": layer})
     return result
 
 

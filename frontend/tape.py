@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from tierplan.ir.dtypes import size_bytes
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Access, Attribute, Graph, Op, Tensor, TensorKind
 
@@ -36,8 +35,7 @@ class Tape:
 
     def part(self, name: str, n_elements: int | Fraction) -> Access:
         """The bytes of so many elements, and never more than the tensor has."""
-        tensor = self.tensors[name]
-        return Access(name, min(size_bytes(math.ceil(n_elements), tensor.dtype), tensor.size))
+        return Access(name, self.tensors[name].size_of(math.ceil(n_elements)))
 
     def share(self, name: str, share: float) -> Access:
         """An expected share of the bytes of a tensor."""
@@ -69,7 +67,7 @@ class Tape:
             )
         )
 
-    def graph(self, name: str, tokens: int) -> Graph:
+    def graph(self, name: str, tokens: int, notes: tuple[str, ...] = ()) -> Graph:
         """The finished graph, of a program that repeats.
 
         Raises: InvalidInputError: the tensors are absurdly large.
@@ -77,7 +75,7 @@ class Tape:
         total = sum(tensor.size for tensor in self.tensors.values())
         if total > _LARGEST_TOTAL:
             raise InvalidInputError(f"'{name}' has {total:.3g} bytes of tensors; choose a smaller batch or context")
-        return Graph(name, tuple(self.tensors.values()), tuple(self.ops), cyclic=True, tokens=tokens)
+        return Graph(name, tuple(self.tensors.values()), tuple(self.ops), cyclic=True, tokens=tokens, notes=notes)
 
     def _access(self, operand: str | Access) -> Access:
         return self.whole(operand) if isinstance(operand, str) else operand

@@ -18,22 +18,23 @@ _ADAMW_OPS = 15
 _CROSS_ENTROPY_OPS = 5
 
 
-def train(tape: Tape, outputs: Sequence[str], batch: int, context: int) -> None:
+def train(tape: Tape, outputs: Sequence[str], *, causal: bool) -> None:
     """Add the rest of a training step to a tape that holds the forward pass.
 
-    `outputs` are the logits, or the outputs of an encoder.
+    `outputs` are the logits of a model that is `causal`, or the outputs of an encoder.
     """
-    gradients = _cross_entropy(tape, outputs[0], batch, context) if len(outputs) == 1 else _encoder_loss(tape, outputs)
+    gradients = _cross_entropy(tape, outputs[0]) if causal else _encoder_loss(tape, outputs)
     for weight, gradient in backward(tape, gradients).items():
         _adamw(tape, weight, gradient)
 
 
-def _cross_entropy(tape: Tape, logits: str, batch: int, context: int) -> dict[str, str]:
+def _cross_entropy(tape: Tape, logits: str) -> dict[str, str]:
     """Cross-entropy of the next token; returns the gradient of the logits.
 
     Assumes: forward and backward are operations of their own; the forward one keeps the log-sum-exp of each row.
     """
     tensor = tape.tensors[logits]
+    batch, context = tensor.shape[:2]
     targets = tape.tensor("labels", (batch, context), TensorKind.INPUT, "int64")
     loss = tape.tensor("loss", (), TensorKind.OUTPUT, "float32")
     kept = tape.tensor("loss.log_sum_exp", (batch, context), dtype="float32")

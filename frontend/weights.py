@@ -1,126 +1,67 @@
 """The weights of a transformer: their names and shapes, as in the checkpoints of the transformers library.
 
-Names are those of the library's state dictionaries for the model with its head (for bert, of its checkpoints,
-`bert.` in front). Older gpt2 and opt files leave out the first word.
+Names are those of the library's state dictionaries for the model with its head (for bert and vit, of its
+checkpoints, with the family in front), or those of a GGUF file. Older gpt2 and opt files leave out the first word.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tierplan.frontend.architecture import LEARNED_POSITIONS, Architecture, Block
-from tierplan.ir.graph import Tensor, TensorKind
+from tierplan.frontend.architecture import LAYER_NORM, LEARNED_POSITIONS, Architecture, Block, Experts, Latent
+from tierplan.frontend.naming import NAMES, FeedForwardNames, Names
+from tierplan.frontend.parts import FeedForward, LatentAttention, Linear, Norm, Shapes, Stack, Table, Vector
+from tierplan.ir.graph import Stored, Tensor, TensorKind
 
 _OPT_POSITION_OFFSET = 2  # opt keeps two unused rows in front of its position table
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """An embedding table of shape [rows, width]."""
+class Mixture:
+    """The experts of a layer: one by one, or stacked; what all tokens use is `shared`, behind a gate or not."""
 
-    name: str
-    rows: int
-    width: int
+    router: Linear
+    correction: Vector | None
+    experts: tuple[FeedForward, ...]
+    stack: tuple[Stack, ...]
+    shared: FeedForward | None
+    shared_gate: Linear | None
 
-    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Name and shape of its one weight."""
-        yield self.name, (self.rows, self.width)
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """A matrix of shape [outputs, inputs], or [inputs, outputs] where `transposed`, and a bias or none.
-
-    `weight` names the matrix: the token table, where the head is tied to it.
-    """
-
-    name: str
-    inputs: int
-    outputs: int
-    bias: bool
-    transposed: bool = False
-    shared: str = ""
-
-    @property
-    def weight(self) -> str:
-        """Name of the matrix."""
-        return self.shared or f"{self.name}.weight"
-
-    @property
-    def bias_name(self) -> str | None:
-        """Name of the bias, if it has one."""
-        return f"{self.name}.bias" if self.bias else None
-
-    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Names and shapes of the weights of its own."""
-        if not self.shared:
-            yield self.weight, (self.inputs, self.outputs) if self.transposed else (self.outputs, self.inputs)
-        if self.bias:
-            yield f"{self.name}.bias", (self.outputs,)
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """An RMS norm (a scale) or a layer norm (a scale and a shift; neither where not `affine`)."""
-
-    name: str
-    width: int
-    rms: bool
-    affine: bool = True
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """Names of its weights."""
-        if not self.affine:
-            return ()
-        return (f"{self.name}.weight",) if self.rms else (f"{self.name}.weight", f"{self.name}.bias")
-
-    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def shapes(self) -> Shapes:
         """Names and shapes of its weights."""
-        for name in self.parameters:
-            yield name, (self.width,)
-
-
-@dataclass(frozen=True, slots=True)
-class FeedForward:
-    """Two matrices around an activation function, or three where a gate multiplies it."""
-
-    up: Linear
-    down: Linear
-    gate: Linear | None = None
-
-    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Names and shapes of its weights."""
-        for linear in (self.gate, self.up, self.down):
-            if linear is not None:
-                yield from linear.shapes()
+        for part in (self.router, self.correction, *self.experts, *self.stack, self.shared, self.shared_gate):
+            if part is not None:
+                yield from part.shapes()
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer: `qkv` is one fused matrix or three; `experts` has one feed-forward part, or many behind a router."""
+    """One layer: `qkv` is one fused matrix or three, or none in a `latent` attention; `mlp` is dense or a mixture."""
 
     prefix: str
     attention_norm: Norm
+    post_attention_norm: Norm | None
     mlp_norm: Norm | None
+    post_mlp_norm: Norm | None
     qkv: tuple[Linear, ...]
+    latent: LatentAttention | None
     qk_norms: tuple[Norm, ...]
     out: Linear
-    router: Linear | None
-    experts: tuple[FeedForward, ...]
+    mlp: FeedForward | Mixture
 
-    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def shapes(self) -> Shapes:
         """Names and shapes of its weights."""
-        parts = (self.attention_norm, *self.qkv, *self.qk_norms, self.out, self.mlp_norm, self.router, *self.experts)
-        for part in parts:
+        attention = (self.attention_norm, *self.qkv, self.latent, *self.qk_norms, self.out, self.post_attention_norm)
+        for part in (*attention, self.mlp_norm, self.mlp, self.post_mlp_norm):
             if part is not None:
                 yield from part.shapes()
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All weights of a model, by what they do."""
+    """All weights of a model, by what they do. `patches` stand in for `tokens` where a model reads images."""
 
-    tokens: Table
+    tokens: Table | None
+    patches: Linear | None
     positions: Table | None
     token_types: Table | None
     embedding_norm: Norm | None
@@ -131,79 +72,22 @@ class Weights:
     head: Linear | None
     pooler: Linear | None
 
-    def shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def shapes(self) -> Shapes:
         """Name and shape of each weight, in the order in which a forward pass meets them."""
-        before = (self.tokens, self.project_in, self.positions, self.token_types, self.embedding_norm)
+        before = (self.tokens, self.patches, self.project_in, self.positions, self.token_types, self.embedding_norm)
         after = (self.final_norm, self.project_out, self.head, self.pooler)
         for part in (*before, *self.layers, *after):
             if part is not None:
                 yield from part.shapes()
 
-    def tensors(self, dtype: str) -> tuple[Tensor, ...]:
-        """Each weight as a tensor."""
-        return tuple(Tensor(name, shape, dtype, TensorKind.WEIGHT) for name, shape in self.shapes())
+    def tensors(self, dtype: str, stored: Mapping[str, Stored] | None = None) -> tuple[Tensor, ...]:
+        """Each weight as a tensor, stored as told or as plain elements of that type."""
+        how = stored or {}
+        return tuple(Tensor(name, shape, dtype, TensorKind.WEIGHT, "", how.get(name)) for name, shape in self.shapes())
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """How a family calls its parts; `{}` stands for the layer."""
-
-    layer: str
-    tokens: str
-    qkv: tuple[str, ...]
-    out: str
-    attention_norm: str
-    mlp_norm: str
-    up: str
-    down: str
-    gate: str = ""
-    final_norm: str = ""
-    positions: str = ""
-
-
-_SPLIT = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-
-_LLAMA = _Names(
-    "model.layers.{}", "model.embed_tokens.weight", _SPLIT, "self_attn.o_proj", "input_layernorm",
-    "post_attention_layernorm", "mlp.up_proj", "mlp.down_proj", "mlp.gate_proj", "model.norm",
-)  # fmt: skip
-
-_NAMES = {
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "mixtral": _Names(
-        "model.layers.{}", "model.embed_tokens.weight", _SPLIT, "self_attn.o_proj", "input_layernorm",
-        "post_attention_layernorm", "w3", "w2", "w1", "model.norm",
-    ),
-    "phi": _Names(
-        "model.layers.{}", "model.embed_tokens.weight", _SPLIT, "self_attn.dense", "input_layernorm",
-        "", "mlp.fc1", "mlp.fc2", "", "model.final_layernorm",
-    ),
-    "opt": _Names(
-        "model.decoder.layers.{}", "model.decoder.embed_tokens.weight", _SPLIT, "self_attn.out_proj",
-        "self_attn_layer_norm", "final_layer_norm", "fc1", "fc2", "", "model.decoder.final_layer_norm",
-        "model.decoder.embed_positions.weight",
-    ),
-    "falcon": _Names(
-        "transformer.h.{}", "transformer.word_embeddings.weight", ("self_attention.query_key_value",),
-        "self_attention.dense", "input_layernorm", "post_attention_layernorm", "mlp.dense_h_to_4h",
-        "mlp.dense_4h_to_h", "", "transformer.ln_f",
-    ),
-    "gpt2": _Names(
-        "transformer.h.{}", "transformer.wte.weight", ("attn.c_attn",), "attn.c_proj", "ln_1", "ln_2",
-        "mlp.c_fc", "mlp.c_proj", "", "transformer.ln_f", "transformer.wpe.weight",
-    ),
-    "bert": _Names(
-        "bert.encoder.layer.{}", "bert.embeddings.word_embeddings.weight",
-        ("attention.self.query", "attention.self.key", "attention.self.value"), "attention.output.dense",
-        "attention.output.LayerNorm", "output.LayerNorm", "intermediate.dense", "output.dense", "", "",
-        "bert.embeddings.position_embeddings.weight",
-    ),
-}  # fmt: skip
-
-
-def weights(arch: Architecture) -> Weights:
-    """The weights that a model of this architecture has.
+def weights(arch: Architecture, names: Names | None = None) -> Weights:
+    """The weights that a model of this architecture has, under the names of its family or under others.
 
     >>> from tierplan.frontend.config import read_config
     >>> from tierplan.models import load
@@ -211,89 +95,170 @@ def weights(arch: Architecture) -> Weights:
     >>> sum(tensor.n_elements for tensor in gpt2.tensors("float32"))
     124439808
     """
-    names = _NAMES[arch.family]
+    names = names or NAMES[arch.family]
     rows = arch.max_positions + (_OPT_POSITION_OFFSET if arch.family == "opt" else 0)
     narrow = arch.embedding_width != arch.hidden
-    bert = arch.family == "bert"
+    learned = arch.family in LEARNED_POSITIONS
+    pooled = not arch.causal and bool(names.pooler) and not (arch.patches and arch.patches.classes)
     return Weights(
-        tokens=Table(names.tokens, arch.vocab, arch.embedding_width),
-        positions=Table(names.positions, rows, arch.hidden) if arch.family in LEARNED_POSITIONS else None,
-        token_types=_token_types(arch) if arch.token_types else None,
-        embedding_norm=_norm(arch, "bert.embeddings.LayerNorm") if bert else None,
+        tokens=None if arch.patches else Table(names.tokens, arch.vocab, arch.embedding_width),
+        patches=_patches(arch, names),
+        positions=_image_positions(arch, names) if arch.patches else _positions(names, rows, arch) if learned else None,
+        token_types=_token_types(arch, names) if arch.token_types else None,
+        embedding_norm=_norm(arch, names.embedding_norm) if arch.family == "bert" else None,
         project_in=_projection("in", arch.embedding_width, arch.hidden) if narrow else None,
         layers=tuple(_layer(arch, names, index) for index in range(arch.n_layers)),
         final_norm=_norm(arch, names.final_norm) if arch.final_norm else None,
         project_out=_projection("out", arch.hidden, arch.embedding_width) if narrow else None,
-        head=None if bert else _head(arch, names),
-        pooler=Linear("bert.pooler.dense", arch.hidden, arch.hidden, bias=True) if bert else None,
+        head=_head(arch, names),
+        pooler=Linear(names.pooler, arch.hidden, arch.hidden, bias=True) if pooled else None,
     )
 
 
-def _token_types(arch: Architecture) -> Table:
-    return Table("bert.embeddings.token_type_embeddings.weight", arch.token_types, arch.hidden)
+def _positions(names: Names, rows: int, arch: Architecture) -> Table:
+    return Table(names.positions, rows, arch.hidden)
+
+
+def _image_positions(arch: Architecture, names: Names) -> Table:
+    return Table(names.positions, arch.max_positions, arch.hidden, (1,))
+
+
+def _token_types(arch: Architecture, names: Names) -> Table:
+    return Table(names.token_types, arch.token_types, arch.hidden, (1,) if arch.patches else ())
+
+
+def _patches(arch: Architecture, names: Names) -> Linear | None:
+    if arch.patches is None:
+        return None
+    square = (arch.patches.channels, arch.patches.patch, arch.patches.patch)
+    inputs = square[0] * square[1] * square[2]
+    return Linear(names.tokens, inputs, arch.hidden, bias=True, shape=(arch.hidden, *square))
 
 
 def _projection(direction: str, inputs: int, outputs: int) -> Linear:
     return Linear(f"model.decoder.project_{direction}", inputs, outputs, bias=False)
 
 
-def _head(arch: Architecture, names: _Names) -> Linear:
+def _head(arch: Architecture, names: Names) -> Linear | None:
+    if arch.patches:
+        classes = arch.patches.classes
+        return Linear(names.head, arch.hidden, classes, bias=True) if classes else None
+    if not arch.causal:
+        return None
     shared = names.tokens if arch.tied else ""
-    return Linear("lm_head", arch.embedding_width, arch.vocab, bias=arch.family == "phi", shared=shared)
+    return Linear(names.head, arch.embedding_width, arch.vocab, bias=arch.head_bias, shared=shared)
 
 
-def _norm(arch: Architecture, name: str, width: int | None = None) -> Norm:
-    rms = arch.family in ("llama", "mistral", "mixtral")
-    return Norm(name, width or arch.hidden, rms=rms, affine=arch.affine_norms)
+def _norm(arch: Architecture, name: str, width: int | None = None, *, affine: bool = True) -> Norm:
+    return Norm(name, width or arch.hidden, rms=arch.family not in LAYER_NORM, affine=affine and arch.affine_norms)
 
 
-def _layer(arch: Architecture, names: _Names, index: int) -> Layer:
+def _layer(arch: Architecture, names: Names, index: int) -> Layer:
     prefix = names.layer.format(index)
     attention_norm, mlp_norm = names.attention_norm, names.mlp_norm
-    if arch.family == "falcon" and arch.mlp_norm and arch.block is Block.PARALLEL:
-        attention_norm, mlp_norm = "ln_attn", "ln_mlp"
-    qk_norms = ("self_attn.q_layernorm", "self_attn.k_layernorm") if arch.qk_norm else ()
+    if names.two_norms and arch.mlp_norm and arch.block is Block.PARALLEL:
+        attention_norm, mlp_norm = names.two_norms
+    sandwich = arch.block is Block.SANDWICH
+    value = arch.n_heads * arch.latent.value if arch.latent else arch.query_width
     return Layer(
         prefix=prefix,
         attention_norm=_norm(arch, f"{prefix}.{attention_norm}"),
+        post_attention_norm=_norm(arch, f"{prefix}.{names.post_attention_norm}") if sandwich else None,
         mlp_norm=_norm(arch, f"{prefix}.{mlp_norm}") if arch.mlp_norm else None,
-        qkv=_qkv(arch, names, prefix),
-        qk_norms=tuple(_norm(arch, f"{prefix}.{name}", arch.head_dim) for name in qk_norms),
-        out=_linear(arch, f"{prefix}.{names.out}", arch.query_width, arch.hidden, arch.out_bias),
-        router=_router(arch, prefix) if arch.n_experts else None,
-        experts=_experts(arch, names, prefix),
+        post_mlp_norm=_norm(arch, f"{prefix}.{names.post_mlp_norm}") if sandwich else None,
+        qkv=() if arch.latent else _qkv(arch, names, prefix),
+        latent=_latent(arch, arch.latent, names, prefix) if arch.latent else None,
+        qk_norms=_qk_norms(arch, names, prefix, index),
+        out=Linear(f"{prefix}.{names.out}", value, arch.hidden, arch.out_bias, names.transposed),
+        mlp=_mixture(arch, experts, names, prefix)
+        if (experts := arch.experts_of(index))
+        else _feed_forward(arch, names, names.mlp, prefix, arch.ffn),
     )
 
 
-def _linear(arch: Architecture, name: str, inputs: int, outputs: int, bias: bool) -> Linear:
-    return Linear(name, inputs, outputs, bias, transposed=arch.family == "gpt2")
+def _qk_norms(arch: Architecture, names: Names, prefix: str, index: int) -> tuple[Norm, ...]:
+    """Norms of queries and keys; those of llama 4 have no weights, and stand where there is a rotation."""
+    plain = arch.family == "llama4_text"
+    if not arch.qk_norm or (plain and index in arch.plain_layers):
+        return ()
+    return tuple(_norm(arch, f"{prefix}.{name}", arch.head_dim, affine=not plain) for name in names.qk_norms)
 
 
-def _qkv(arch: Architecture, names: _Names, prefix: str) -> tuple[Linear, ...]:
+def _qkv(arch: Architecture, names: Names, prefix: str) -> tuple[Linear, ...]:
     widths = (arch.query_width, arch.kv_width, arch.kv_width)
     if len(names.qkv) == 1:
         widths = (sum(widths),)
-    pairs = zip(names.qkv, widths, strict=True)
-    return tuple(_linear(arch, f"{prefix}.{name}", arch.hidden, width, arch.qkv_bias) for name, width in pairs)
+    return tuple(
+        Linear(f"{prefix}.{name}", arch.hidden, width, arch.qkv_bias, names.transposed)
+        for name, width in zip(names.qkv, widths, strict=True)
+    )
 
 
-def _router(arch: Architecture, prefix: str) -> Linear:
-    return Linear(f"{prefix}.block_sparse_moe.gate", arch.hidden, arch.n_experts, bias=False)
+def _latent(arch: Architecture, latent: Latent, names: Names, prefix: str) -> LatentAttention:
+    called, width = names.latent, arch.n_heads * latent.key
+    bias = arch.qkv_bias
+
+    def linear(name: str, inputs: int, outputs: int, bias: bool = False, shape: tuple[int, ...] = ()) -> Linear:
+        return Linear(f"{prefix}.{name}", inputs, outputs, bias, shape=shape)
+
+    rank = latent.query_rank
+    keys, values = arch.n_heads * latent.plain, arch.n_heads * latent.value
+    if len(called.kv_b) == 1:
+        kv_b = (linear(called.kv_b[0], latent.kv_rank, keys + values),)
+    else:
+        k_shape, v_shape = (arch.n_heads, latent.kv_rank, latent.plain), (arch.n_heads, latent.value, latent.kv_rank)
+        kv_b = (
+            linear(called.kv_b[0], latent.kv_rank, keys, shape=k_shape),
+            linear(called.kv_b[1], latent.kv_rank, values, shape=v_shape),
+        )
+    return LatentAttention(
+        q_a=linear(called.q_a, arch.hidden, rank, bias) if rank else None,
+        q_a_norm=_norm(arch, f"{prefix}.{called.q_a_norm}", rank) if rank else None,
+        q=linear(called.q_b, rank, width) if rank else linear(names.qkv[0], arch.hidden, width),
+        kv_a=linear(called.kv_a, arch.hidden, latent.cached, bias),
+        kv_norm=_norm(arch, f"{prefix}.{called.kv_norm}", latent.kv_rank),
+        kv_b=kv_b,
+    )
 
 
-def _experts(arch: Architecture, names: _Names, prefix: str) -> tuple[FeedForward, ...]:
-    if not arch.n_experts:
-        return (_feed_forward(arch, names, prefix),)
-    experts = f"{prefix}.block_sparse_moe.experts"
-    return tuple(_feed_forward(arch, names, f"{experts}.{index}") for index in range(arch.n_experts))
+def _mixture(arch: Architecture, experts: Experts, names: Names, prefix: str) -> Mixture:
+    router, each = f"{prefix}.{names.router}", names.expert
+    one_by_one = each is not None and not experts.stacked
+    shared = _feed_forward(arch, names, names.shared, prefix, experts.shared) if experts.shared else None
+    return Mixture(
+        router=Linear(router, arch.hidden, experts.n, bias=False),
+        correction=Vector(f"{prefix}.{names.correction}", experts.n) if experts.corrected else None,
+        experts=tuple(_feed_forward(arch, names, _numbered(each, e), prefix, experts.ffn) for e in range(experts.n))
+        if each is not None and one_by_one
+        else (),
+        stack=() if one_by_one else _stack(arch, experts, names, prefix),
+        shared=shared,
+        shared_gate=Linear(f"{prefix}.{names.shared_gate}", arch.hidden, 1, bias=False, shape=())
+        if experts.shared_gate
+        else None,
+    )
 
 
-def _feed_forward(arch: Architecture, names: _Names, prefix: str) -> FeedForward:
+def _numbered(names: FeedForwardNames, index: int) -> FeedForwardNames:
+    return FeedForwardNames(names.up.format(index), names.down.format(index), names.gate.format(index))
+
+
+def _stack(arch: Architecture, experts: Experts, names: Names, prefix: str) -> tuple[Stack, ...]:
+    *inner, down = (f"{prefix}.{name}" for name in names.stack)
+    width = 2 * experts.ffn // len(inner)
+    transposed = names.stack_transposed
+    return (
+        *(Stack(name, experts.n, arch.hidden, width, transposed) for name in inner),
+        Stack(down, experts.n, experts.ffn, arch.hidden, transposed),
+    )
+
+
+def _feed_forward(arch: Architecture, names: Names, called: FeedForwardNames, prefix: str, ffn: int) -> FeedForward:
     def linear(name: str, inputs: int, outputs: int) -> Linear:
-        return _linear(arch, f"{prefix}.{name}", inputs, outputs, arch.mlp_bias)
+        return Linear(f"{prefix}.{name}", inputs, outputs, arch.mlp_bias, names.transposed)
 
     return FeedForward(
-        up=linear(names.up, arch.hidden, arch.ffn),
-        down=linear(names.down, arch.ffn, arch.hidden),
-        gate=linear(names.gate, arch.hidden, arch.ffn) if names.gate else None,
+        up=linear(called.up, arch.hidden, ffn),
+        down=linear(called.down, ffn, arch.hidden),
+        gate=linear(called.gate, arch.hidden, ffn) if called.gate else None,
     )

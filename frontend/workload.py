@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tierplan.frontend.architecture import LEARNED_POSITIONS, Architecture
+from tierplan.frontend.encoder_decoder import EncoderDecoder
 from tierplan.ir.dtypes import dtype_name
 from tierplan.ir.errors import InvalidInputError, unknown_name
 
@@ -51,7 +52,9 @@ class Workload:
         return self.batch * self.new_tokens
 
 
-def workload(arch: Architecture, *, phase: str, batch: int, context: int, dtype: str | None) -> Workload:
+def workload(
+    arch: Architecture | EncoderDecoder, *, phase: str, batch: int, context: int, dtype: str | None
+) -> Workload:
     """The workload, if this architecture can run it.
 
     Raises: InvalidInputError: an unknown phase or dtype, an impossible batch or context, decoding with an
@@ -60,13 +63,26 @@ def workload(arch: Architecture, *, phase: str, batch: int, context: int, dtype:
     if phase not in (known := [p.value for p in Phase]):
         raise unknown_name("phase", phase, known)
     work = Workload(Phase(phase), batch, context, arch.dtype if dtype is None else dtype_name(dtype))
-    if work.phase is Phase.DECODE and not arch.causal:
-        raise InvalidInputError(
-            f"'{arch.name}' is an encoder ({arch.family}): it reads a text at once and has no decode phase; "
-            "ask for the phase prefill or train"
-        )
-    if arch.family in LEARNED_POSITIONS and context > arch.max_positions:
+    if isinstance(arch, EncoderDecoder):
+        learned = arch.learned
+    else:
+        _check_phase(arch, work)
+        learned = arch.family in LEARNED_POSITIONS
+    if learned and context > arch.max_positions:
         raise InvalidInputError(
             f"context {context} is too long for '{arch.name}': its position table has {arch.max_positions} rows"
         )
     return work
+
+
+def _check_phase(arch: Architecture, work: Workload) -> None:
+    if work.phase is Phase.DECODE and not arch.causal:
+        raise InvalidInputError(
+            f"'{arch.name}' is an encoder ({arch.family}): it reads all of its input at once and has no decode phase; "
+            "ask for the phase prefill or train"
+        )
+    if arch.patches and work.context != arch.max_positions:
+        raise InvalidInputError(
+            f"'{arch.name}' reads images of {arch.patches.n} patches, {arch.max_positions} tokens each; "
+            "leave the context out"
+        )

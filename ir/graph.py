@@ -32,11 +32,27 @@ class TensorKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """How the bytes of a tensor lie where they are not one element after another: a quantised weight of a file.
+
+    `format` names the encoding, like `q4_k`; `bytes` counts all of it, scales and zero points included.
+    """
+
+    format: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        if self.bytes < 0:
+            raise InvalidInputError(f"a tensor stored as {self.format} takes {self.bytes} bytes; need 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A dense array.
 
     Tensors with the same non-empty `alias` share their bytes: a donated argument and the
-    result that replaces it, an array and its update in place.
+    result that replaces it, an array and its update in place. `dtype` is the element type that
+    operations compute with; a tensor that is `stored` otherwise takes the bytes that this says.
     """
 
     name: str
@@ -44,6 +60,7 @@ class Tensor:
     dtype: str
     kind: TensorKind
     alias: str = ""
+    stored: Stored | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -61,7 +78,13 @@ class Tensor:
     @property
     def size(self) -> int:
         """Bytes."""
-        return size_bytes(self.n_elements, self.dtype)
+        return size_bytes(self.n_elements, self.dtype) if self.stored is None else self.stored.bytes
+
+    def size_of(self, n_elements: int) -> int:
+        """Bytes of so many of its elements, rounded up to whole bytes, and never more than the tensor has."""
+        if self.stored is None:
+            return min(size_bytes(n_elements, self.dtype), self.size)
+        return min(-(-n_elements * self.stored.bytes // max(self.n_elements, 1)), self.stored.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +162,7 @@ class Graph:
 
     `cyclic` programs repeat: their end is their beginning (decode tokens, training steps).
     `tokens` is the number of tokens that one run yields or reads, 0 where that has no meaning.
+    `notes` are what a reader of its plan should know about where it came from.
     """
 
     name: str
@@ -147,6 +171,7 @@ class Graph:
     loops: tuple[Loop, ...] = ()
     cyclic: bool = False
     tokens: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.ops:

@@ -35,7 +35,7 @@ def lower(
     Every operation is one kernel; where starting one takes time, an empty step before it takes that time.
     Units: bytes, seconds, joules.
     """
-    notes: list[str] = []
+    notes: list[str] = [*graph.notes]
     if n_executed(graph) <= max_unrolled:
         graph = unrolled(graph)
     elif graph.loops:

@@ -15,6 +15,7 @@ def test_the_table_lists_every_model(capsys: pytest.CaptureFixture[str], monkeyp
     out = capsys.readouterr().out
     assert all(len(line) <= 80 for line in out.splitlines())
     assert set(names()) <= set(out.split())
+    assert {"qwen3_moe,", "deepseek2,", "whisper"} <= set(out.split())
     assert "6,738,415,616" in out
     assert "13.48 GB" in out
 

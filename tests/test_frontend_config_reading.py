@@ -1,6 +1,7 @@
 """Reading configurations: published sizes, defaults, and every way in which a file can be wrong."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ def test_falcon_stores_its_tied_head_twice() -> None:
 def test_every_builtin_is_read_and_named(name: str) -> None:
     arch = read_config(load(name), name)
     assert arch.name == name
-    assert arch.family in name or name.startswith(arch.family)
+    assert re.match("[a-z]+", arch.family)[0] in name
 
 
 def test_a_config_json_is_named_after_its_folder() -> None:
@@ -168,7 +169,8 @@ def test_fields_that_say_nothing_about_the_structure_are_left_alone() -> None:
 def test_unsupported_architectures_say_which_are_supported() -> None:
     text = message('{"model_type": "lama"}')
     assert "'lama' is not supported (did you mean 'llama'?)" in text
-    assert "bert, falcon, gpt2, llama, mistral, mixtral, opt, phi" in text
+    assert "bert, deepseek_v2, deepseek_v3, falcon, gemma, gemma2" in text
+    assert "docs/frontends.md says how to add one" in text
     assert "'mamba'" in message('{"model_type": "mamba"}')
     assert "'Phi3ForCausalLM'" in message('{"architectures": ["Phi3ForCausalLM"]}')
     assert "'model_type' is missing" in message("{}")

@@ -11,7 +11,7 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the built-in models, or print the configuration of one."""
+    """List the built-in models and the families that are read, or print the configuration of one."""
     from json import dumps, loads
 
     from tierplan.models import load, load_sparsity, names, sparsity_names
@@ -26,25 +26,46 @@ def models(
         return
     rows = [_row(name) for name in names()]
     if as_json:
-        print(dumps({"models": rows}))
+        print(dumps({"models": rows, **_families()}))
     else:
         _print_table(rows)
         print(f"sparsities, for --sparsity: {', '.join(sparsity_names())}")
+        _print_families()
+
+
+def _families() -> dict[str, list[str]]:
+    """What is read beside the built-in models: families of configurations, architectures of GGUF files."""
+    from tierplan.frontend.config import READERS
+    from tierplan.frontend.gguf_model import FAMILIES
+
+    return {"config_families": sorted(READERS), "gguf_architectures": sorted(FAMILIES)}
+
+
+def _print_families() -> None:
+    from rich.console import Console
+
+    for what, listed in _families().items():
+        Console().print(f"{what.replace('_', ' ')}: {', '.join(listed)}", highlight=False)
 
 
 def _row(name: str) -> dict[str, str | int]:
+    from math import prod
+
     from tierplan.frontend.config import read_config
-    from tierplan.frontend.weights import weights
+    from tierplan.frontend.encoder_decoder import EncoderDecoder
+    from tierplan.frontend.program import weight_shapes
     from tierplan.models import load
 
-    arch = read_config(load(name), name)
-    tensors = weights(arch).tensors("bfloat16")
+    model = read_config(load(name), name)
+    parameters = sum(prod(shape) for _, shape in weight_shapes(model))
+    both = isinstance(model, EncoderDecoder)
+    layers = model.encoder.n_layers + model.decoder.n_layers if both else model.n_layers
     return {
         "name": name,
-        "family": arch.family,
-        "parameters": sum(tensor.n_elements for tensor in tensors),
-        "weight_bytes_bf16": sum(tensor.size for tensor in tensors),
-        "layers": arch.n_layers,
+        "family": model.family,
+        "parameters": parameters,
+        "weight_bytes_bf16": 2 * parameters,
+        "layers": layers,
     }
 
 

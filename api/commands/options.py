@@ -8,7 +8,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A built-in model, a config.json, an .onnx or .pt2 file, HLO text, a buffer .csv, or module:function.",
+        help="A built-in model, a config.json, a .gguf, .safetensors, .onnx or .pt2 file, HLO text, a buffer .csv, "
+        "or module:function.",
     ),
 ]
 Hardware = Annotated[
@@ -23,7 +24,7 @@ Context = Annotated[
     typer.Option(metavar="N", help="Language models: tokens per sequence. Default: what the model allows, up to 4096."),
 ]
 Dtype = Annotated[
-    str | None, typer.Option(metavar="T", help="Language models: element type, like bf16. Default: the config's own.")
+    str | None, typer.Option(metavar="T", help="Language models: element type, like bf16. Default: the model's own.")
 ]
 Shapes = Annotated[
     str | None,
