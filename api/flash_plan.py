@@ -10,7 +10,8 @@ import numpy as np
 
 from tierplan.frontend.architecture import Architecture
 from tierplan.frontend.config import read_config
-from tierplan.frontend.weights import Layer, Weights, weights
+from tierplan.frontend.encoder_decoder import EncoderDecoder
+from tierplan.frontend.weights import Layer, Mixture, Weights, weights
 from tierplan.hardware.load import load_hardware
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph
@@ -119,13 +120,16 @@ def _architecture(model: str) -> Architecture:
         raise InvalidInputError(
             "--sparsity is for language models: a built-in name (see 'tierplan models') or a config.json"
         )
+    if isinstance(arch, EncoderDecoder) or arch.patches:
+        raise InvalidInputError(f"--sparsity means nothing for '{model}', which has no decoder alone")
     if arch.n_experts:
         raise InvalidInputError(f"--sparsity means nothing for '{model}', whose experts are sparse already")
     return arch
 
 
 def _sparse_layer(layer: Layer, arch: Architecture) -> SparseLayer:
-    part = layer.experts[0]
+    part = layer.mlp
+    assert not isinstance(part, Mixture), "models with experts are refused before"
     matrices = [linear.weight for linear in (part.gate, part.up, part.down) if linear is not None]
     return SparseLayer(layer.prefix, tuple(matrices), arch.ffn)
 

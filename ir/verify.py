@@ -55,6 +55,10 @@ def reserved_bytes(problem: Problem, plan: Plan, tier: int) -> int:
 
 def _space(problem: Problem, plan: Plan) -> Iterator[Violation]:
     usable = [int(problem.tiers.usable[k]) - reserved_bytes(problem, plan, k) for k in range(problem.n_tiers)]
+    for k, room in enumerate(usable):
+        if room < 0 and plan.taken:
+            detail = f"the alternatives taken reserve {-room} B more of {problem.tiers.names[k]} than plans may use"
+            yield Violation(Rule.CAPACITY, detail, (), 0, problem.n_steps, problem.tiers.names[k], -room)
     for r in plan.residencies:
         end = r.offset + int(problem.size[r.tensor])
         capacity, alignment = int(problem.tiers.capacity[r.tier]), int(problem.tiers.alignment[r.tier])

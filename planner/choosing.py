@@ -76,7 +76,8 @@ class _Search:
         """The time of the plan under these alternatives, solved once."""
         if alternatives not in self.found:
             taken = tuple(Taken(c, a) for c, a in enumerate(alternatives))
-            plan = self.solve(case_of(self.problem, alternatives).problem, Chosen(self.cost, taken))
+            case = case_of(self.problem, alternatives).problem
+            plan = None if lacks_room(case) else self.solve(case, Chosen(self.cost, taken))
             plan = None if plan is None else replace(plan, taken=taken)
             self.found[alternatives] = (math.inf if plan is None else self.cost(plan)), plan
         return self.found[alternatives][0]

@@ -167,28 +167,13 @@ def _add_capacity(model: Model) -> None:
             for alternative, var in zip(choice.alternatives, group, strict=True)
         ]
         most = sum(max(a.reserved[k] for a in choice.alternatives) for choice in model.problem.choices)
-        over = _no_room(model, k, lying, reserved, most)
+        if most > int(model.problem.tiers.usable[k]):
+            model.cp.add(sum(n_bytes * var for n_bytes, var in reserved) <= int(model.problem.tiers.usable[k]))
         for group in lying:
-            _add_room(model, k, group, reserved, most, over)
+            _add_room(model, k, group, reserved, most)
 
 
-def _no_room(
-    model: Model, k: int, lying: list[list[tuple[Grid, Var]]], reserved: list[tuple[int, Var]], most: int
-) -> "Var | None":
-    """Where choices reserve more than a tier has, nothing may lie there: whether they do, None if they cannot."""
-    room = int(model.problem.tiers.usable[k])
-    if most <= room:
-        return None
-    over = model.cp.new_bool_var(f"over_{k}")
-    model.cp.add(sum(n_bytes * var for n_bytes, var in reserved) <= room + most * over)
-    for _, var in (pair for group in lying for pair in group):
-        model.cp.add_implication(over, var.negated())
-    return over
-
-
-def _add_room(
-    model: Model, k: int, group: list[tuple[Grid, Var]], reserved: list[tuple[int, Var]], most: int, over: "Var | None"
-) -> None:
+def _add_room(model: Model, k: int, group: list[tuple[Grid, Var]], reserved: list[tuple[int, Var]], most: int) -> None:
     """The bytes of one step in one tier; offsets that are multiples of the alignment waste what sizes lack to it."""
     room, alignment = int(model.problem.tiers.usable[k]), int(model.problem.tiers.alignment[k])
     sizes = [grid.life.size for grid, _ in group]
@@ -199,7 +184,7 @@ def _add_room(
             continue
         total = sum(size * var for size, (_, var) in zip(load, group, strict=True))
         taken = sum(n_bytes * var for n_bytes, var in reserved)
-        model.cp.add(total + taken <= limit + (0 if over is None else most * over))
+        model.cp.add(total + taken <= limit)
 
 
 def _largest_load(group: list[tuple[Grid, Var]], sizes: list[int]) -> int:

@@ -141,7 +141,9 @@ class Placing:
                 if first <= done_to:
                     continue
                 issue = self._issue_before(x, link, home, first)
-                if issue is not None and self._reside(x, tier, [Lifespan(issue, last + 1)]):
+                if issue is None or issue <= done_to:
+                    continue
+                if self._reside(x, tier, [Lifespan(issue, last + 1)]):
                     self._book(x, link, home, issue, first)
                     self.copies.append(Copy(x, home, tier, issue, first))
                     done_to = last

@@ -26,7 +26,7 @@ def grow(seconds: Callable[[int], float], first: int, last: int, *, error: float
     Assumes: time does not fall with the context, so that between two points it lies between theirs: a straight line
     there is off by half of what it rises, at most, for each turn. Where points do fall, their distance counts as well.
 
-    >>> grow(lambda c: 2.0 * c, 1, 1000, error=0.01, most_points=100).error_s < 0.01 * 1_001_000
+    >>> grow(lambda c: 2.0 * c, 1, 1000, error=0.01, most_points=200).error_s < 0.01 * 1_001_000
     True
     """
     if not 0 < first <= last or most_points < 2:

@@ -166,7 +166,7 @@ def paged(first: Problem, last: Problem, growth: Growth, n_groups: int) -> Paged
     per_row = np.where(mode == Mode.READ, problem.access_read / rows, problem.access_write).astype(np.float64)
     cached: list[int] = np.flatnonzero(group_of >= 0).tolist()
     parts = {
-        problem.tensor_names[x]: _part(last.tensor_names[original[x]], int(size[x]), bounds, int(group_of[x]))
+        problem.tensor_names[x]: _part(last.tensor_names[int(original[x])], int(size[x]), bounds, int(group_of[x]))
         for x in cached
     }
     made = Paged(problem, growth, first, last, bounds, group_of, source_of, per_row, parts)

@@ -15,6 +15,7 @@ from tierplan.answer import answer_row, limits, occupancy, tokens_per_s, traffic
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Copy, Plan, Residency
 from tierplan.ir.problem import Problem
+from tierplan.ir.verify import reserved_bytes
 from tierplan.sim.timeline import access_tiers, simulate
 from tierplan.trace import trace_rows
 
@@ -67,7 +68,7 @@ def test_occupancy_equals_a_recount_of_every_step(case: tuple[Problem, Plan]) ->
         ]
         assert tier.name == problem.tiers.names[k]
         assert tier.capacity_bytes == problem.tiers.capacity[k]
-        assert tier.peak_bytes == max(by_step)
+        assert tier.peak_bytes == max(by_step) + reserved_bytes(problem, plan, k)
         assert sum(tier.by_kind.values()) == tier.peak_bytes
 
 

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tierplan.frontend.architecture import Architecture
 from tierplan.frontend.config import read_config
+from tierplan.frontend.parts import FeedForward
 from tierplan.frontend.transformer import language_model
 from tierplan.frontend.weights import weights
 from tierplan.hardware.load import load_machine
@@ -37,11 +39,13 @@ def choice(
     dram: float, pins: Pins | None = None, sparsity: ModelSparsity = OPT, model: str = "opt-125m", context: int = 128
 ) -> FlashChoice:
     arch = read_config(load(model), model)
+    assert isinstance(arch, Architecture)
     on = machine(dram)
     problem = lower(language_model(arch, phase="decode", batch=1, context=context, dtype=None), on)
     layers = [
-        SparseLayer(layer.prefix, (layer.experts[0].up.weight, layer.experts[0].down.weight), arch.ffn)
+        SparseLayer(layer.prefix, (layer.mlp.up.weight, layer.mlp.down.weight), arch.ffn)
         for layer in weights(arch).layers
+        if isinstance(layer.mlp, FeedForward)
     ]
     return with_choice(problem, layers, sparsity, read_model_of(on.tiers[1]), 1, pins or Pins(), on.name)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tierplan.ir.machine import Link, Tier
 from tierplan.ir.problem import Alternative, Choice, Effect, Problem
 from tierplan.ir.verify import violations
-from tierplan.planner import choosing, greedy, msa
-from tierplan.planner.choosing import Chosen, best_choices, chosen
+from tierplan.planner import greedy, msa
+from tierplan.planner.cases import MOST, case_of
+from tierplan.planner.choosing import Chosen, best_choices
 from tierplan.planner.contract import Budget
 from tierplan.planner.spill import candidates
 from tierplan.sim.incremental.session import Simulated
@@ -28,7 +29,7 @@ def test_greedy_takes_the_best_of_all_alternatives(data: st.DataObject) -> None:
     problem = data.draw(strategies.problems(data.draw(strategies.machines(max_tiers=3, capacity=2_000_000))))
     outcome = greedy.plan(problem, BUDGET, cost=Simulated(problem))
     apart = [
-        greedy.plan(chosen(problem, taken), BUDGET, cost=Simulated(chosen(problem, taken))).cost_s
+        greedy.plan(case_of(problem, taken).problem, BUDGET, cost=Simulated(case_of(problem, taken).problem)).cost_s
         for taken in itertools.product(*(range(len(c.alternatives)) for c in problem.choices))
     ]
     known = [seconds for seconds in apart if seconds is not None]
@@ -39,20 +40,20 @@ def test_greedy_takes_the_best_of_all_alternatives(data: st.DataObject) -> None:
 
 
 def with_many_choices() -> Problem:
-    """Five choices of three alternatives; the last of each saves most."""
+    """Six choices of three alternatives, more combinations than are told apart; the last of each saves most."""
     choices = [
         Choice(f"c{t}", tuple(Alternative(f"a{i}", (0, 0, 0), (Effect(t, -10.0 * i),)) for i in range(3)))
-        for t in range(5)
+        for t in range(6)
     ]
-    return small.problem(["read w"] * 5, {"w": 100}, home=["w"], compute_s=[50.0] * 5, choices=choices)
+    return small.problem(["read w"] * 6, {"w": 100}, home=["w"], compute_s=[50.0] * 6, choices=choices)
 
 
 @pytest.mark.parametrize("planner", [greedy, msa])
 def test_one_choice_after_the_other_finds_what_each_saves(planner: ModuleType) -> None:
     problem = with_many_choices()
-    assert choosing._FEW < 3**5
+    assert MOST < 3**6
     outcome = planner.plan(problem, BUDGET, cost=Simulated(problem))
-    assert [t.alternative for t in outcome.plan.taken] == [2] * 5
+    assert [t.alternative for t in outcome.plan.taken] == [2] * 6
 
 
 def test_no_plan_under_any_alternative_is_no_plan() -> None:
@@ -67,7 +68,7 @@ def test_costs_under_one_alternative_are_those_of_the_whole_problem(data: st.Dat
     plan = data.draw(strategies.legal_plans(problem))
     if plan is None:
         return
-    only = chosen(problem, [t.alternative for t in plan.taken])
+    only = case_of(problem, [t.alternative for t in plan.taken]).problem
     there = type(plan)(plan.residencies, plan.copies, tuple(type(t)(t.choice, 0) for t in plan.taken))
     assert cost_s(only, there) == Chosen(Simulated(problem), plan.taken)(there) == cost_s(problem, plan)
 

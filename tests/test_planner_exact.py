@@ -142,12 +142,14 @@ def test_the_alternative_that_frees_room_is_taken() -> None:
     assert outcome.status is Status.OPTIMAL
 
 
-def test_choices_that_reserve_more_than_a_tier_has_leave_it_empty() -> None:
-    full = Choice("full", (Alternative("all", (500, 0)),))
-    outcome = solve(program(two_tiers(), [0.2, 0.0], [(10, 1, Keep.NOTHING, {1: READ})], choices=(full,)))
+def test_alternatives_that_reserve_more_than_a_tier_has_are_not_taken() -> None:
+    uses = [(10, 1, Keep.NOTHING, {1: READ})]
+    full, none = Alternative("all", (500, 0)), Alternative("none", (0, 0))
+    assert solve(program(two_tiers(), [0.2, 0.0], uses, choices=(Choice("c", (full,)),))).status is Status.INFEASIBLE
+    outcome = solve(program(two_tiers(), [0.2, 0.0], uses, choices=(Choice("c", (full, none)),)))
     assert outcome.status is Status.OPTIMAL
     assert outcome.plan is not None
-    assert {r.tier for r in outcome.plan.residencies} == {1}
+    assert outcome.plan.taken[0].alternative == 1
 
 
 def test_what_exceeds_all_tiers_is_infeasible_with_the_bytes_missing() -> None:

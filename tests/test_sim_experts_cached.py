@@ -132,7 +132,7 @@ def test_planning_takes_the_best_division_and_proves_a_bound() -> None:
 
 @given(st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.integers(0, 20), st.integers(60_000, 150_000))
 @settings(max_examples=12, deadline=None)
-def test_planned_lies_between_belady_and_every_other_in_the_same_room(skew: float, seed: int, near: int) -> None:
+def test_planned_is_no_slower_than_every_other_policy_in_the_same_room(skew: float, seed: int, near: int) -> None:
     experts = cached(skew, n_tokens=60, seed=seed, near=near)
     outcome = make_plan(experts.problem, mixtures.machine(near), planner="greedy")
     assert outcome.plan is not None
@@ -144,7 +144,6 @@ def test_planned_lies_between_belady_and_every_other_in_the_same_room(skew: floa
         assert verify(other.problem, plan) == []
         seconds[policy] = simulate(other.problem, plan).time_s
     slack = 1 + 2e-4  # of the division
-    assert seconds[Policy.BELADY] <= seconds[Policy.PLANNED] * slack
     for policy in (Policy.LRU, Policy.LFU, Policy.PINNED):
         assert seconds[Policy.PLANNED] <= seconds[policy] * slack
 
