@@ -140,3 +140,10 @@ def test_sparsity_needs_a_dense_language_model_and_flash(
         assert message in refused(capsys, monkeypatch, *args)
     args = ["plan", "opt-125m", "--hardware", "fusemax-cloud", "--dram", "1GB"]
     assert "--dram means nothing for" in refused(capsys, monkeypatch, *args)
+
+
+def test_options_that_each_change_the_program_do_not_go_together(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = refused(capsys, monkeypatch, *OPT, "--sparsity", "opt-6.7b-relu", "--fusion", "auto")
+    assert line.strip() == "tierplan: --sparsity and --fusion do not go together yet; leave one out"
