@@ -128,7 +128,8 @@ def paged(first: Problem, last: Problem, growth: Growth, n_groups: int) -> Paged
     is_cache = np.array([kind == "state" for kind in last.tensor_kind])
     n_parts = np.where(is_cache, len(bounds) - 1, 1)
     begins = np.cumsum(n_parts) - n_parts
-    original = np.repeat(np.arange(last.n_tensors), n_parts)
+    original: Ints = np.repeat(np.arange(last.n_tensors), n_parts).astype(np.int64)
+    names = [last.tensor_names[int(x)] for x in original]
     group_of: Ints = np.where(is_cache[original], np.arange(len(original)) - begins[original], -1).astype(np.int64)
     share = np.where(group_of >= 0, np.diff(bounds)[np.maximum(group_of, 0)] / rows, 1.0)
     size = np.rint(np.maximum(first.size, last.size)[original] * share).astype(np.int64)
@@ -155,20 +156,17 @@ def paged(first: Problem, last: Problem, growth: Growth, n_groups: int) -> Paged
         access_write=last.access_write[source_of],
         access_mode=mode,
         tensor_names=tuple(
-            last.tensor_names[x] if g < 0 else f"{last.tensor_names[x]}[{bounds[g]}:{bounds[g + 1]}]"
-            for x, g in zip(original.tolist(), group_of.tolist(), strict=True)
+            name if g < 0 else f"{name}[{bounds[g]}:{bounds[g + 1]}]"
+            for name, g in zip(names, group_of.tolist(), strict=True)
         ),
-        tensor_kind=tuple(last.tensor_kind[x] for x in original.tolist()),
+        tensor_kind=tuple(last.tensor_kind[int(x)] for x in original),
         size=size,
         home=last.home[original],
         keep=np.where((group_of >= 0) & ~written, Keep.NOTHING, last.keep[original]),
     )
     per_row = np.where(mode == Mode.READ, problem.access_read / rows, problem.access_write).astype(np.float64)
     cached: list[int] = np.flatnonzero(group_of >= 0).tolist()
-    parts = {
-        problem.tensor_names[x]: _part(last.tensor_names[int(original[x])], int(size[x]), bounds, int(group_of[x]))
-        for x in cached
-    }
+    parts = {problem.tensor_names[x]: _part(names[x], int(size[x]), bounds, int(group_of[x])) for x in cached}
     made = Paged(problem, growth, first, last, bounds, group_of, source_of, per_row, parts)
     return dataclasses.replace(made, problem=made.mean())
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from small import machine, problem
 
 from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.machine import Link, Tier
 from tierplan.ir.plan import Plan, Residency
 from tierplan.ir.problem import Problem
 from tierplan.pipeline import plan as make_plan
@@ -119,6 +120,15 @@ def test_what_operations_cannot_use_moves_through_the_nearest_tier() -> None:
     assert held_s(of, half).tolist() == [pytest.approx((30 + 20) / 10)]
     in_sram = Plan((Residency(0, 0, 0, 0, 1), Residency(1, 0, 60, 0, 1)))
     assert held_s(of, np.array([[1.0, 0, 0]] * 2)).sum() == simulate(of, in_sram).time_s
+
+
+def test_what_is_written_takes_the_bandwidth_of_writing_and_crosses_the_link() -> None:
+    fast, slow = Tier("fast", 1000, 100.0, 50.0), Tier("slow", 1000, 10.0, 5.0, write_link="down")
+    links = (Link("up", "slow", "fast", 10.0), Link("down", "fast", "slow", 2.0))
+    of = problem(["read w, produce y"], {"w": 60, "y": 20}, home=["w"], on=machine((fast, slow), links, "slow"))
+    assert held_s(of, np.array([[1.0, 0.0], [1.0, 0.0]])).tolist() == [pytest.approx(60 / 100 + 20 / 50)]
+    assert held_s(of, np.array([[0.0, 1.0], [0.0, 1.0]])).tolist() == [pytest.approx(60 / 10 + 20 / 5)]
+    assert held_s(of, np.array([[1.0, 0.0], [0.0, 1.0]])).tolist() == [pytest.approx(20 / 2)]
 
 
 def test_fetching_loses_to_reading_again_where_the_lines_cross() -> None:
