@@ -8,6 +8,7 @@ import numpy as np
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.problem import NO_LINK, Alternative, Choice, Effect, Floats, Ints, Problem
+from tierplan.sim.aside import without
 from tierplan.sim.flash import ReadModel
 from tierplan.sim.flash_figures import ModelSparsity
 from tierplan.sim.flash_trace import check_model
@@ -227,28 +228,9 @@ def _weights(problem: Problem, layers: Sequence[SparseLayer], matrices: Ints) ->
 
 def _without(problem: Problem, tensors: Ints, steps: Ints) -> Problem:
     """The problem without some tensors, and without the compute of the steps that used them."""
-    kept = np.ones(problem.n_tensors, dtype=np.bool_)
-    kept[tensors] = False
-    place = np.cumsum(kept) - 1
-    access = kept[problem.access_tensor]
     compute_s, compute_j = problem.compute_s.copy(), problem.compute_j.copy()
     compute_s[steps], compute_j[steps] = 0.0, np.nan
-    chosen = np.flatnonzero(kept).tolist()
-    return replace(
-        problem,
-        compute_s=compute_s,
-        compute_j=compute_j,
-        access_start=np.concatenate(([0], np.cumsum(access)))[problem.access_start],
-        access_tensor=place[problem.access_tensor[access]],
-        access_read=problem.access_read[access],
-        access_write=problem.access_write[access],
-        access_mode=problem.access_mode[access],
-        tensor_names=tuple(problem.tensor_names[x] for x in chosen),
-        tensor_kind=tuple(problem.tensor_kind[x] for x in chosen),
-        size=problem.size[kept],
-        home=problem.home[kept],
-        keep=problem.keep[kept],
-    )
+    return replace(without(problem, tensors.tolist()), compute_s=compute_s, compute_j=compute_j)
 
 
 def _own_s(problem: Problem) -> Floats:
