@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from tierplan.ir.problem import Floats, Ints
 from tierplan.rl.tables import NONE, Rows
 
 _READ, _UPDATE, _PRODUCE = 0, 1, 2
-_AT, _STEP, _N_RECTS, _N_COPIES, _N_QUEUE, _BACKUPS, _LAST_ISSUE, _STUCK = range(8)
+_AT, _STEP, _N_RECTS, _N_COPIES, _N_QUEUE, _BACKUPS, _LAST_ISSUE, _STUCK, _HOPS, _OFFSET = range(10)
 _N_LIVE, _CEILING, _PEAK = range(3)
 _PENDING, _CANCELLED = -1, -2
 _NEVER = 2**40
@@ -41,7 +43,7 @@ class Tables(NamedTuple):
 class State(NamedTuple):
     """One play; see rl/tables.py for the fields of the structured arrays.
 
-    head [8], total [1] (seconds saved so far), moves [V], served [V], tensors [N], rects, copies, steps [S + 1],
+    head [10], total [1] (seconds saved so far), moves [V], served [V], tensors [N], rects, copies, steps [S + 1],
     loads [S, 2K + L], used [S, K + L], live [K, slots], room [K, 3], queue [pending], way [K, 3] (scratch).
     """
 
@@ -61,56 +63,89 @@ class State(NamedTuple):
     way: Ints
 
 
+@intrinsic
+def _uncounted(typingctx, array):
+    """The same array without a count of who refers to it: counting costs more than all that a small function does.
+
+    Assumes: the caller of the compiled function refers to the array as long as that runs.
+    """
+
+    def codegen(context, builder, signature, args):
+        view = context.make_helper(builder, signature.args[0], value=args[0])
+        view.meminfo = cgutils.get_null_value(view.meminfo.type)
+        return view._getvalue()
+
+    return array(array), codegen
+
+
+@njit(cache=True, forceinline=True)
+def _bare_tables(p: Tables):
+    return Tables(
+        _uncounted(p.rules), _uncounted(p.visits), _uncounted(p.tensors), _uncounted(p.tiers), _uncounted(p.pairs),
+        _uncounted(p.loads), _uncounted(p.used), _uncounted(p.own), _uncounted(p.compute), _uncounted(p.promised),
+        _uncounted(p.cap), _uncounted(p.link_rate),
+    )  # fmt: skip
+
+
+@njit(cache=True, forceinline=True)
+def _bare_state(s: State):
+    return State(
+        _uncounted(s.head), _uncounted(s.total), _uncounted(s.moves), _uncounted(s.served), _uncounted(s.tensors),
+        _uncounted(s.rects), _uncounted(s.copies), _uncounted(s.steps), _uncounted(s.loads), _uncounted(s.used),
+        _uncounted(s.live), _uncounted(s.room), _uncounted(s.queue), _uncounted(s.way),
+    )  # fmt: skip
+
+
 # --- Time of steps --------------------------------------------------------------------------------------------------
 
 
 @njit(cache=True)
-def _refresh(u, p: Tables, s: State):
+def _refresh(u, tiers, link_rate, compute, loads, used, steps):
     """Work out again how long step u lasts and uses tiers and links; the seconds that it has become shorter by."""
-    n_tiers = len(p.tiers)
-    own = p.compute[u]
+    n_tiers = len(tiers)
+    own = compute[u]
     for k in range(n_tiers):
-        tier = p.tiers[k]
-        busy = max(s.loads[u, k], 0) / tier.read_rate + max(s.loads[u, n_tiers + k], 0) / tier.write_rate
-        s.used[u, k] = busy
+        busy = max(loads[u, k], 0) / tiers[k].read_rate + max(loads[u, n_tiers + k], 0) / tiers[k].write_rate
+        used[u, k] = busy
         own = max(own, busy)
-    for j in range(len(p.link_rate)):
-        busy = max(s.loads[u, 2 * n_tiers + j], 0) / p.link_rate[j]
-        s.used[u, n_tiers + j] = busy
+    for j in range(len(link_rate)):
+        busy = max(loads[u, 2 * n_tiers + j], 0) / link_rate[j]
+        used[u, n_tiers + j] = busy
         own = max(own, busy)
-    saved = s.steps[u].own - own
-    s.steps[u].own = own
+    saved = steps[u].own - own
+    steps[u].own = own
     return saved
 
 
 @njit(cache=True)
-def _add(u, k, sign, visit, p: Tables, s: State):
-    n_tiers = len(p.tiers)
-    s.loads[u, k] += sign * visit.read
-    s.loads[u, n_tiers + k] += sign * visit.write
-    if p.tiers[k].read_link >= 0:
-        s.loads[u, 2 * n_tiers + p.tiers[k].read_link] += sign * visit.read
-    if p.tiers[k].write_link >= 0:
-        s.loads[u, 2 * n_tiers + p.tiers[k].write_link] += sign * visit.write
+def _move(visit, before, after, tiers, link_rate, compute, loads, used, steps):
+    """Let another tier serve a visit; the seconds that its step becomes shorter by."""
+    tiers, loads, used, steps = _uncounted(tiers), _uncounted(loads), _uncounted(used), _uncounted(steps)
+    u, n_tiers = visit.step, len(tiers)
+    for i in range(2):
+        k, sign = (before, -1) if i == 0 else (after, 1)
+        loads[u, k] += sign * visit.read
+        loads[u, n_tiers + k] += sign * visit.write
+        if tiers[k].read_link >= 0:
+            loads[u, 2 * n_tiers + tiers[k].read_link] += sign * visit.read
+        if tiers[k].write_link >= 0:
+            loads[u, 2 * n_tiers + tiers[k].write_link] += sign * visit.write
+    return _refresh(u, tiers, link_rate, compute, loads, used, steps)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _serve(v, k, p: Tables, s: State):
     """Let tier k serve visit v."""
-    before = s.served[v]
-    if before == k:
-        return
-    visit = p.visits[v]
-    _add(visit.step, before, -1, visit, p, s)
-    _add(visit.step, k, 1, visit, p, s)
-    s.served[v] = k
-    s.total[0] += _refresh(visit.step, p, s)
+    if s.served[v] != k:
+        saved = _move(p.visits[v], s.served[v], k, p.tiers, p.link_rate, p.compute, s.loads, s.used, s.steps)
+        s.total[0] += saved
+        s.served[v] = k
 
 
 # --- Spare time of links --------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _rate(u, x, a, b, p: Tables, s: State):
     """Bytes per second at which a copy of x from tier a to tier b runs beside step u when it alone is copied."""
     n_tiers = len(p.tiers)
@@ -129,13 +164,13 @@ def _rate(u, x, a, b, p: Tables, s: State):
     return rate
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _wanted(x, a, b, p: Tables):
     """Bytes that a copy takes out of spare time; its latency counts as bytes at the full rate of the link."""
     return p.tensors[x].size + p.pairs[a, b].latency_s * p.pairs[a, b].rate
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _latest(x, a, b, opens, due, p: Tables, s: State):
     """The latest step at which a copy can be issued so that spare time completes it by step `due`; NONE if none.
 
@@ -157,6 +192,7 @@ def _latest(x, a, b, opens, due, p: Tables, s: State):
 @njit(cache=True)
 def _book(x, a, b, start, due, p: Tables, s: State):
     """Promise the spare time from step `start` on to a copy."""
+    p, s = _bare_tables(p), _bare_state(s)
     left = _wanted(x, a, b, p)
     for u in range(start, due):
         free = s.steps[u].own - s.steps[u].busy
@@ -173,6 +209,7 @@ def _book(x, a, b, start, due, p: Tables, s: State):
 
 @njit(cache=True)
 def _log_copy(x, a, b, start, done, p: Tables, s: State):
+    p, s = _bare_tables(p), _bare_state(s)
     c = s.head[_N_COPIES]
     s.head[_N_COPIES] += 1
     copy = s.copies[c]
@@ -186,74 +223,84 @@ def _log_copy(x, a, b, start, done, p: Tables, s: State):
 
 
 @njit(cache=True)
-def _align(offset, alignment):
-    return -(-offset // alignment) * alignment
-
-
-@njit(cache=True)
-def _prune(k, now, p: Tables, s: State):
+def _prune(k, horizon, placed, rects, live, room):
     """Take out of sight what ended so long ago that nothing can meet it any more."""
     kept = 0
-    horizon = now - p.rules[_WINDOW]
-    for i in range(s.room[k, _N_LIVE]):
-        r = s.live[k, i]
-        if s.rects[r].stop > horizon or s.tensors[s.rects[r].tensor].rect == r:
-            s.live[k, kept] = r
+    for i in range(room[k, _N_LIVE]):
+        r = live[k, i]
+        if rects[r].stop > horizon or placed[rects[r].tensor].rect == r:
+            live[k, kept] = r
             kept += 1
-    s.room[k, _N_LIVE] = kept
+    room[k, _N_LIVE] = kept
 
 
 @njit(cache=True)
-def _find(k, start, stop, size, now, p: Tables, s: State):
+def _scan(k, start, stop, size, horizon, best_fit, floor, alignment, placed, rects, live, room):
     """An offset of tier k that is free over [start, stop): the lowest, or that of the tightest gap; NONE if none."""
-    if s.room[k, _N_LIVE] == s.live.shape[1]:
-        _prune(k, now, p, s)
-        if s.room[k, _N_LIVE] == s.live.shape[1]:
+    placed, rects, live, room = _uncounted(placed), _uncounted(rects), _uncounted(live), _uncounted(room)
+    if room[k, _N_LIVE] == live.shape[1]:
+        _prune(k, horizon, placed, rects, live, room)
+        if room[k, _N_LIVE] == live.shape[1]:
             return NONE
-    top, alignment = p.tiers[k].floor, p.tiers[k].alignment
+    top = floor
     best, tightest = NONE, _NEVER
-    for i in range(s.room[k, _N_LIVE]):
-        rect = s.rects[s.live[k, i]]
+    for i in range(room[k, _N_LIVE]):
+        rect = rects[live[k, i]]
         if rect.start < stop and start < rect.stop:
             gap = rect.offset - top
             if gap >= size:
-                if p.rules[_BEST_FIT] == 0:
+                if best_fit == 0:
                     return top
                 if gap < tightest:
                     best, tightest = top, gap
-            top = max(top, _align(rect.offset + p.tensors[rect.tensor].size, alignment))
-    gap = s.room[k, _CEILING] - top
+            top = max(top, -(-rect.end // alignment) * alignment)
+    gap = room[k, _CEILING] - top
     if gap >= size and gap < tightest:
         best = top
     return best
 
 
+@njit(cache=True, forceinline=True)
+def _find(k, start, stop, size, now, p: Tables, s: State):
+    """An offset of tier k for what lies there over [start, stop); NONE if there is none."""
+    tier = p.tiers[k]
+    return _scan(k, start, stop, size, now - p.rules[_WINDOW], p.rules[_BEST_FIT], tier.floor, tier.alignment,
+                 s.tensors, s.rects, s.live, s.room)  # fmt: skip
+
+
 @njit(cache=True)
-def _place(x, k, offset, start, stop, p: Tables, s: State):
-    """Lay tensor x there; what might have been kept on in its place cannot be kept any longer."""
-    r = s.head[_N_RECTS]
-    s.head[_N_RECTS] += 1
-    rect = s.rects[r]
-    rect.tensor, rect.tier, rect.offset, rect.start, rect.stop = x, k, offset, start, stop
-    end = offset + p.tensors[x].size
-    n = s.room[k, _N_LIVE]
+def _insert(x, k, offset, end, start, stop, head, placed, rects, live, room):
+    """Lay tensor x at [offset, end); what might have been kept on in its place cannot be kept any longer."""
+    head, placed, rects = _uncounted(head), _uncounted(placed), _uncounted(rects)
+    live, room = _uncounted(live), _uncounted(room)
+    r = head[_N_RECTS]
+    head[_N_RECTS] += 1
+    rect = rects[r]
+    rect.tensor, rect.tier, rect.offset, rect.start, rect.stop, rect.end = x, k, offset, start, stop, end
+    n = room[k, _N_LIVE]
     place = n
     for i in range(n):
-        other = s.live[k, i]
-        low = s.rects[other].offset
+        other = live[k, i]
+        low = rects[other].offset
         if low >= offset and place == n:
             place = i
         if low >= end:
             break
-        y = s.rects[other].tensor
-        if s.tensors[y].rect == other and low + p.tensors[y].size > offset:
-            s.tensors[y].rect = NONE
+        y = rects[other].tensor
+        if rects[other].end > offset and placed[y].rect == other:
+            placed[y].rect = NONE
     for i in range(n, place, -1):
-        s.live[k, i] = s.live[k, i - 1]
-    s.live[k, place] = r
-    s.room[k, _N_LIVE] = n + 1
-    s.room[k, _PEAK] = max(s.room[k, _PEAK], end)
+        live[k, i] = live[k, i - 1]
+    live[k, place] = r
+    room[k, _N_LIVE] = n + 1
+    room[k, _PEAK] = max(room[k, _PEAK], end)
     return r
+
+
+@njit(cache=True, forceinline=True)
+def _place(x, k, offset, start, stop, p: Tables, s: State):
+    end = offset + p.tensors[x].size
+    return _insert(x, k, offset, end, start, stop, s.head, s.tensors, s.rects, s.live, s.room)
 
 
 @njit(cache=True)
@@ -273,6 +320,7 @@ def _pin_offset(x, k, p: Tables, s: State):
 @njit(cache=True)
 def _can_write_back(v, k, p: Tables, s: State):
     """Whether what visit v leaves in tier k can be copied to its base afterwards."""
+    p, s = _bare_tables(p), _bare_state(s)
     visit = p.visits[v]
     x, t = visit.tensor, visit.step
     base = s.tensors[x].base
@@ -284,6 +332,7 @@ def _can_write_back(v, k, p: Tables, s: State):
 @njit(cache=True)
 def _may_return(v, k, t, p: Tables, s: State):
     """Whether tier k can surely give back by the end what must be valid in its base then."""
+    p, s = _bare_tables(p), _bare_state(s)
     x = p.visits[v].tensor
     if p.tensors[x].returns == 0 or p.rules[_WAITS] > 0:
         return True
@@ -302,6 +351,7 @@ def _may_return(v, k, t, p: Tables, s: State):
 
 @njit(cache=True)
 def _enqueue(x, k, t, p: Tables, s: State):
+    p, s = _bare_tables(p), _bare_state(s)
     base = s.tensors[x].base
     i = s.head[_N_QUEUE]
     s.queue[i].copy = _log_copy(x, k, base, t + 1, _PENDING, p, s)
@@ -324,7 +374,7 @@ def _cancel(x, s: State):
     s.tensors[x].pending = 0
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _pass(until, p: Tables, s: State):
     """Let write-backs run beside the steps before `until`, in order of issue."""
     for u in range(s.head[_STEP], until):
@@ -360,7 +410,7 @@ def _pass(until, p: Tables, s: State):
 # --- What may be played ---------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _stays_until(v, p: Tables):
     """Until when what visit v leaves in a fast tier stays there if it is not written back."""
     visit = p.visits[v]
@@ -369,7 +419,7 @@ def _stays_until(v, p: Tables):
     return min(visit.next_step + 1, len(p.own))
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _ends_elsewhere(v, p: Tables):
     """Whether what visit v leaves must be valid in its base at the end, and nothing uses it before."""
     visit = p.visits[v]
@@ -382,6 +432,7 @@ def _find_way(v, target, must, p: Tables, s: State):
 
     `way[h]` is the tier that hop h ends in, when it is issued and its offset there. `must`: steps may wait for it.
     """
+    p, s = _bare_tables(p), _bare_state(s)
     visit = p.visits[v]
     x, t, size = visit.tensor, visit.step, p.tensors[visit.tensor].size
     source = s.tensors[x].base
@@ -422,7 +473,21 @@ def _find_way(v, target, must, p: Tables, s: State):
     return n_hops
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
+def _legal_on(v, p: Tables, s: State):
+    """Whether a tensor that could still be kept in a fast tier may be used there by visit v."""
+    visit = p.visits[v]
+    tier = s.rects[s.tensors[visit.tensor].rect].tier
+    if p.tiers[tier].direct == 0:
+        return False
+    if visit.mode != _UPDATE:
+        return True
+    if _ends_elsewhere(v, p):
+        return _can_write_back(v, tier, p, s)
+    return _may_return(v, tier, visit.step, p, s)
+
+
+@njit(cache=True, forceinline=True)
 def _legal(v, action, p: Tables, s: State):
     """Whether `action` may be played at visit v, which is next."""
     visit = p.visits[v]
@@ -438,15 +503,20 @@ def _legal(v, action, p: Tables, s: State):
         if visit.mode != _PRODUCE and mine.dirty > 0:
             return False
         if k == base:
-            return _legal_drop(v, p, s)
+            return p.tiers[base].direct > 0 or _legal_drop(v, p, s)
         return k < base and p.tiers[k].direct > 0 and _can_settle(v, k, p, s)
     if visit.mode == _PRODUCE:
         size = p.tensors[x].size
         if action == keep:
             if _ends_elsewhere(v, p) or not _may_return(v, 0, t, p, s):
                 return False
-            return _find(0, t, _stays_until(v, p), size, t, p, s) >= 0
-        return action == 0 and _can_write_back(v, 0, p, s) and _find(0, t, len(p.own), size, t, p, s) >= 0
+            stop = _stays_until(v, p)
+        else:
+            if action != 0 or not _can_write_back(v, 0, p, s):
+                return False
+            stop = len(p.own)
+        s.head[_OFFSET] = _find(0, t, stop, size, t, p, s)
+        return s.head[_OFFSET] >= 0
     if mine.dirty > 0:
         tier = s.rects[mine.rect].tier
         if action == keep:
@@ -455,34 +525,29 @@ def _legal(v, action, p: Tables, s: State):
     if action == keep:
         if visit.first > 0 and p.tensors[x].circular > 0:
             return p.tensors[x].settles > 0 and _pin_offset(x, 0, p, s) >= 0
-        if mine.rect < 0:
-            return False
-        tier = s.rects[mine.rect].tier
-        if p.tiers[tier].direct == 0:
-            return False
-        if visit.mode == _UPDATE and _ends_elsewhere(v, p):
-            return _can_write_back(v, tier, p, s)
-        return visit.mode != _UPDATE or _may_return(v, tier, t, p, s)
+        return mine.rect >= 0 and _legal_on(v, p, s)
     if action >= base or p.tiers[action].direct == 0:
         return False
     if visit.mode == _UPDATE and visit.next_step >= 0 and not _can_write_back(v, action, p, s):
         return False
-    return _find_way(v, action, False, p, s) > 0
+    s.head[_HOPS] = _find_way(v, action, False, p, s)
+    return s.head[_HOPS] > 0
 
 
 @njit(cache=True)
 def _legal_drop(v, p: Tables, s: State):
+    """Whether what steps cannot use where it lies can be brought for visit v to where they can."""
     visit = p.visits[v]
     base = s.tensors[visit.tensor].base
-    if p.tiers[base].direct > 0:
-        return True
     near = p.tiers[base].load
     if visit.mode != _READ and _ends_elsewhere(v, p) and not _can_write_back(v, near, p, s):
         return False
     if visit.mode == _PRODUCE:
         stop = len(p.own) if _ends_elsewhere(v, p) else _stays_until(v, p)
-        return _find(near, visit.step, stop, p.tensors[visit.tensor].size, visit.step, p, s) >= 0
-    return _find_way(v, near, True, p, s) > 0
+        s.head[_OFFSET] = _find(near, visit.step, stop, p.tensors[visit.tensor].size, visit.step, p, s)
+        return s.head[_OFFSET] >= 0
+    s.head[_HOPS] = _find_way(v, near, True, p, s)
+    return s.head[_HOPS] > 0
 
 
 @njit(cache=True)
@@ -494,10 +559,11 @@ def _can_settle(v, k, p: Tables, s: State):
         return False
     if p.tensors[x].circular > 0:
         return _pin_offset(x, k, p, s) >= 0
-    return _find(k, visit.step, p.tensors[x].stop, p.tensors[x].size, visit.step, p, s) >= 0
+    s.head[_OFFSET] = _find(k, visit.step, p.tensors[x].stop, p.tensors[x].size, visit.step, p, s)
+    return s.head[_OFFSET] >= 0
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _default(v, p: Tables, s: State):
     """What is played where nothing else is asked for: leave it in its base, or where it had to stay."""
     visit = p.visits[v]
@@ -505,8 +571,8 @@ def _default(v, p: Tables, s: State):
     if mine.base == 0:
         return keep
     if visit.mode != _PRODUCE and mine.dirty > 0:
-        return keep if _legal(v, keep, p, s) else 0
-    if visit.mode != _PRODUCE and p.tiers[mine.base].direct == 0 and mine.rect >= 0 and _legal(v, keep, p, s):
+        return keep if (mine.pending > 0 and visit.mode == _READ) or not _ends_elsewhere(v, p) else 0
+    if visit.mode != _PRODUCE and p.tiers[mine.base].direct == 0 and mine.rect >= 0 and _legal_on(v, p, s):
         return keep
     return keep + mine.base
 
@@ -514,7 +580,7 @@ def _default(v, p: Tables, s: State):
 # --- Play -----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _do(v, action, p: Tables, s: State):
     """Play a legal action at visit v."""
     visit = p.visits[v]
@@ -530,10 +596,8 @@ def _do(v, action, p: Tables, s: State):
     ):
         _pin(x, action - keep, p, s)
     elif action > keep:
-        k = action - keep
-        size, stop = p.tensors[x].size, p.tensors[x].stop
-        _place(x, k, _find(k, t, stop, size, t, p, s), t, stop, p, s)
-        _settle(x, k, p, s)
+        _place(x, action - keep, s.head[_OFFSET], t, p.tensors[x].stop, p, s)
+        _settle(x, action - keep, p, s)
     elif mode == _PRODUCE:
         _write_in(v, 0, action != keep, p, s)
     elif mine.dirty > 0:
@@ -543,11 +607,11 @@ def _do(v, action, p: Tables, s: State):
         s.rects[r].stop = t + 1
         _arrived(v, s.rects[r].tier, _ends_elsewhere(v, p), p, s)
     else:
-        _copy_in(v, _find_way(v, action, False, p, s), p, s)
+        _copy_in(v, p, s)
         _arrived(v, action, True, p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _do_drop(v, p: Tables, s: State):
     visit = p.visits[v]
     mine = s.tensors[visit.tensor]
@@ -564,7 +628,7 @@ def _do_drop(v, p: Tables, s: State):
     if visit.mode == _PRODUCE:
         _write_in(v, near, _ends_elsewhere(v, p), p, s)
         return
-    _copy_in(v, _find_way(v, near, True, p, s), p, s)
+    _copy_in(v, p, s)
     _arrived(v, near, _ends_elsewhere(v, p), p, s)
 
 
@@ -577,6 +641,7 @@ def _pin(x, k, p: Tables, s: State):
     s.head[_N_RECTS] += 1
     rect = s.rects[r]
     rect.tensor, rect.tier, rect.offset, rect.start, rect.stop = x, k, offset, 0, len(p.own)
+    rect.end = offset + p.tensors[x].size
     _settle(x, k, p, s)
 
 
@@ -593,13 +658,14 @@ def _settle(x, k, p: Tables, s: State):
 @njit(cache=True)
 def _write_in(v, k, back, p: Tables, s: State):
     """Produce in tier k what visit v produces; `back`: and write it back to its base."""
+    p, s = _bare_tables(p), _bare_state(s)
     visit = p.visits[v]
-    x, t, size = visit.tensor, visit.step, p.tensors[visit.tensor].size
+    x, t = visit.tensor, visit.step
     stop = len(p.own) if back else _stays_until(v, p)
     s.tensors[x].rect = NONE
     if s.tensors[x].pending > 0:
         _cancel(x, s)
-    s.tensors[x].rect = _place(x, k, _find(k, t, stop, size, t, p, s), t, stop, p, s)
+    s.tensors[x].rect = _place(x, k, s.head[_OFFSET], t, stop, p, s)
     _serve(v, k, p, s)
     _leave(v, k, back, p, s)
 
@@ -607,6 +673,7 @@ def _write_in(v, k, back, p: Tables, s: State):
 @njit(cache=True)
 def _leave(v, k, back, p: Tables, s: State):
     """What visit v wrote lies in tier k, and is valid nowhere else."""
+    p, s = _bare_tables(p), _bare_state(s)
     visit = p.visits[v]
     x = visit.tensor
     mine = s.tensors[x]
@@ -624,7 +691,7 @@ def _leave(v, k, back, p: Tables, s: State):
         _serve(visit.next, k, p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _go_on(v, back, p: Tables, s: State):
     """Visit v uses a tensor that is valid in a fast tier only."""
     visit = p.visits[v]
@@ -638,7 +705,7 @@ def _go_on(v, back, p: Tables, s: State):
         _leave(v, k, back, p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _arrived(v, k, back, p: Tables, s: State):
     """Visit v uses a tensor in tier k, valid in its base as well until it is written."""
     visit = p.visits[v]
@@ -652,10 +719,10 @@ def _arrived(v, k, back, p: Tables, s: State):
         s.rects[mine.rect].stop = visit.step + 2  # there would be no time to copy it again
 
 
-@njit(cache=True)
-def _copy_in(v, n_hops, p: Tables, s: State):
+@njit(cache=True, forceinline=True)
+def _copy_in(v, p: Tables, s: State):
     """Issue the copies that `_find_way` found."""
-    visit = p.visits[v]
+    visit, n_hops = p.visits[v], s.head[_HOPS]
     x, t = visit.tensor, visit.step
     a = s.tensors[x].base
     s.tensors[x].rect = NONE
@@ -680,7 +747,7 @@ def _copy_in(v, n_hops, p: Tables, s: State):
 
 @njit(cache=True)
 def reset(p: Tables, s: State) -> None:
-    """Begin anew; the moves made so far stay on record until `forget`."""
+    """Begin anew; which moves were turned into drops stays on record until `forget`."""
     s.head[_AT], s.head[_STEP], s.head[_N_RECTS], s.head[_N_COPIES] = 0, 0, 0, 0
     s.head[_N_QUEUE], s.head[_LAST_ISSUE], s.head[_STUCK] = 0, 0, NONE
     s.total[0] = 0.0
@@ -746,20 +813,30 @@ def _blame(v, p: Tables, s: State):
 
 
 @njit(cache=True)
-def _play(v, action, p: Tables, s: State):
-    """Play visit v; whether anything could be played."""
-    _pass(p.visits[v].step, p, s)
-    if s.moves[v].forced > 0 or not _legal(v, action, p, s):
-        action = _default(v, p, s)
-        if not _legal(v, action, p, s):
-            keep = len(p.tiers) - 1
-            action = keep
-            if not _legal(v, action, p, s):
-                return False
-    _do(v, action, p, s)
-    s.moves[v].action = action
-    s.head[_AT] = v + 1
-    return True
+def _run(first, upto, p: Tables, s: State):
+    """Play visits [first, upto) as `moves` says; the visit at which nothing could be played, NONE if all went well.
+
+    What is not legal, or was turned into a drop, is played as the default, or else kept.
+    """
+    p, s = _bare_tables(p), _bare_state(s)
+    keep = len(p.tiers) - 1
+    for v in range(first, upto):
+        _pass(p.visits[v].step, p, s)
+        action, stuck = s.moves[v].action, True
+        for attempt in range(3):
+            if attempt == 2:
+                action = keep
+            elif attempt == 1 or s.moves[v].forced > 0:
+                action = _default(v, p, s)
+            if _legal(v, action, p, s):
+                stuck = False
+                break
+        if stuck:
+            return v
+        _do(v, action, p, s)
+        s.moves[v].action = action
+        s.head[_AT] = v + 1
+    return NONE
 
 
 @njit(cache=True)
@@ -789,28 +866,28 @@ def _back_up(stuck, upto, p: Tables, s: State):
             s.head[_STUCK] = stuck
             return
         reset(p, s)
-        stuck = NONE
-        for v in range(upto):
-            if not _play(v, s.moves[v].action, p, s):
-                stuck = v
-                break
+        stuck = _run(0, upto, p, s)
         if stuck < 0 and upto == len(p.visits):
             stuck = _finish(p, s)
 
 
 @njit(cache=True)
-def step(action: int, p: Tables, s: State) -> float:
-    """Play the next visit; the seconds that it saves. What is not legal is played as the default."""
-    before = s.total[0]
-    v = s.head[_AT]
-    stuck = NONE
-    if not _play(v, action, p, s):
-        stuck = v
-        s.moves[v].action = action
-    elif v + 1 == len(p.visits):
+def _go(first, upto, p: Tables, s: State):
+    """Play visits [first, upto), with drop-backup."""
+    stuck = _run(first, upto, p, s)
+    if stuck < 0 and upto == len(p.visits):
         stuck = _finish(p, s)
     if stuck >= 0:
-        _back_up(stuck, v + 1, p, s)
+        _back_up(stuck, upto, p, s)
+
+
+@njit(cache=True)
+def step(action: int, tables: Tables, state: State) -> float:
+    """Play the next visit; the seconds that it saves. What is not legal is played as the default."""
+    p, s = _bare_tables(tables), _bare_state(state)
+    before, v = s.total[0], s.head[_AT]
+    s.moves[v].action = action
+    _go(v, v + 1, p, s)
     return s.total[0] - before
 
 
@@ -822,8 +899,9 @@ def settle_step(p: Tables, s: State) -> None:
 
 
 @njit(cache=True)
-def legal(mask: Ints, p: Tables, s: State) -> None:
+def legal(mask: Ints, tables: Tables, state: State) -> None:
     """Write into `mask` [2K - 1] which actions may be played next: 1, or 0. Where none may, the default backs up."""
+    p, s = _bare_tables(tables), _bare_state(state)
     mask[:] = 0
     v = s.head[_AT]
     if v >= len(p.visits):
@@ -846,17 +924,12 @@ def default_action(p: Tables, s: State) -> int:
 
 
 @njit(cache=True)
-def replay(actions: Ints, p: Tables, s: State) -> float:
+def replay(actions: Ints, tables: Tables, state: State) -> float:
     """Play all visits; the seconds saved. What was played in the end stands in `moves`."""
+    p, s = _bare_tables(tables), _bare_state(state)
     reset(p, s)
     forget(s)
     for v in range(len(p.visits)):
-        if not _play(v, actions[v], p, s):
-            s.moves[v].action = actions[v]
-            _back_up(v, v + 1, p, s)
-            if s.head[_STUCK] >= 0:
-                return -np.inf
-    stuck = _finish(p, s)
-    if stuck >= 0:
-        _back_up(stuck, len(p.visits), p, s)
-    return s.total[0]
+        s.moves[v].action = actions[v]
+    _go(0, len(p.visits), p, s)
+    return s.total[0] if s.head[_STUCK] < 0 else -np.inf

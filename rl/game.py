@@ -37,7 +37,7 @@ def state_shapes(program: Program) -> dict[str, tuple[tuple[int, ...], Any]]:
     v, n, k = program.n_visits, len(program.tensors), len(program.tiers)
     s, hops = len(program.own_s), max(1, k - 1)
     return {
-        "head": ((8,), np.int64),
+        "head": ((10,), np.int64),
         "total": ((1,), np.float64),
         "moves": ((v,), tables.MOVE),
         "served": ((v,), np.int64),
@@ -203,11 +203,11 @@ def plan_of(program: Program, state: Any) -> Plan:
             start = int(placed["since"][x])
         if start < row["stop"]:
             residencies.append(Residency(x, int(row["base"]), int(row["offset"]), start, int(row["stop"])))
-    residencies += [Residency(*row) for row in _rows(state.rects, int(state.head[2]))]
+    residencies += [Residency(*row[:5]) for row in _rows(state.rects, int(state.head[2]))]
     copies = [Copy(*row) for row in _rows(state.copies, int(state.head[3])) if row[-1] >= 0]
     taken = tuple(Taken(index, 0) for index in range(len(program.problem.choices)))
     return Plan(tuple(residencies), tuple(copies), taken)
 
 
-def _rows(table: Rows, n: int) -> list[tuple[int, int, int, int, int]]:
+def _rows(table: Rows, n: int) -> list[tuple[int, ...]]:
     return table[:n].tolist()

@@ -65,7 +65,7 @@ PLACED = np.dtype(
         ("since", "i8"),  # the step from which its base is reserved
     ]
 )
-RECT = np.dtype([("tensor", "i8"), ("tier", "i8"), ("offset", "i8"), ("start", "i8"), ("stop", "i8")])
+RECT = np.dtype([("tensor", "i8"), ("tier", "i8"), ("offset", "i8"), ("start", "i8"), ("stop", "i8"), ("end", "i8")])
 COPY = np.dtype([("tensor", "i8"), ("source", "i8"), ("target", "i8"), ("start", "i8"), ("done", "i8")])
 STEP = np.dtype([("own", "f8"), ("busy", "f8"), ("issue", "i8")])
 QUEUED = np.dtype([("copy", "i8"), ("left", "f8")])
