@@ -15,6 +15,7 @@ from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
+from tierplan.commands.play import play
 from tierplan.commands.reproduce import reproduce
 from tierplan.commands.simulate import simulate
 from tierplan.commands.verify import verify
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware):
+for _command in (plan, experts, compare, play, simulate, verify, allocate, cascade, reproduce, models, hardware):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
 

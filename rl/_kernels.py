@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tierplan.ir.problem import Floats, Ints
-from tierplan.rl.tables import NONE, Rows
+from tierplan.rl.tables import NONE, Flags, Rows
 
 _READ, _UPDATE, _PRODUCE = 0, 1, 2
 _AT, _STEP, _N_RECTS, _N_COPIES, _N_QUEUE, _BACKUPS, _LAST_ISSUE, _STUCK, _HOPS, _OFFSET = range(10)
@@ -78,7 +78,7 @@ def _uncounted(typingctx, array):
     return array(array), codegen
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _bare_tables(p: Tables):
     return Tables(
         _uncounted(p.rules), _uncounted(p.visits), _uncounted(p.tensors), _uncounted(p.tiers), _uncounted(p.pairs),
@@ -87,7 +87,7 @@ def _bare_tables(p: Tables):
     )  # fmt: skip
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _bare_state(s: State):
     return State(
         _uncounted(s.head), _uncounted(s.total), _uncounted(s.moves), _uncounted(s.served), _uncounted(s.tensors),
@@ -99,7 +99,7 @@ def _bare_state(s: State):
 # --- Time of steps --------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _refresh(u, tiers, link_rate, compute, loads, used, steps):
     """Work out again how long step u lasts and uses tiers and links; the seconds that it has become shorter by."""
     n_tiers = len(tiers)
@@ -117,7 +117,7 @@ def _refresh(u, tiers, link_rate, compute, loads, used, steps):
     return saved
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _move(visit, before, after, tiers, link_rate, compute, loads, used, steps):
     """Let another tier serve a visit; the seconds that its step becomes shorter by."""
     tiers, loads, used, steps = _uncounted(tiers), _uncounted(loads), _uncounted(used), _uncounted(steps)
@@ -133,7 +133,7 @@ def _move(visit, before, after, tiers, link_rate, compute, loads, used, steps):
     return _refresh(u, tiers, link_rate, compute, loads, used, steps)
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _serve(v, k, p: Tables, s: State):
     """Let tier k serve visit v."""
     if s.served[v] != k:
@@ -145,7 +145,7 @@ def _serve(v, k, p: Tables, s: State):
 # --- Spare time of links --------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _rate(u, x, a, b, p: Tables, s: State):
     """Bytes per second at which a copy of x from tier a to tier b runs beside step u when it alone is copied."""
     n_tiers = len(p.tiers)
@@ -164,13 +164,13 @@ def _rate(u, x, a, b, p: Tables, s: State):
     return rate
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _wanted(x, a, b, p: Tables):
     """Bytes that a copy takes out of spare time; its latency counts as bytes at the full rate of the link."""
     return p.tensors[x].size + p.pairs[a, b].latency_s * p.pairs[a, b].rate
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _latest(x, a, b, opens, due, p: Tables, s: State):
     """The latest step at which a copy can be issued so that spare time completes it by step `due`; NONE if none.
 
@@ -189,7 +189,7 @@ def _latest(x, a, b, opens, due, p: Tables, s: State):
     return NONE
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _book(x, a, b, start, due, p: Tables, s: State):
     """Promise the spare time from step `start` on to a copy."""
     p, s = _bare_tables(p), _bare_state(s)
@@ -207,7 +207,7 @@ def _book(x, a, b, start, due, p: Tables, s: State):
             s.steps[u].busy = s.steps[u].own
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _log_copy(x, a, b, start, done, p: Tables, s: State):
     p, s = _bare_tables(p), _bare_state(s)
     c = s.head[_N_COPIES]
@@ -222,7 +222,7 @@ def _log_copy(x, a, b, start, done, p: Tables, s: State):
 # --- Room -----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _prune(k, horizon, placed, rects, live, room):
     """Take out of sight what ended so long ago that nothing can meet it any more."""
     kept = 0
@@ -234,7 +234,7 @@ def _prune(k, horizon, placed, rects, live, room):
     room[k, _N_LIVE] = kept
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _scan(k, start, stop, size, horizon, best_fit, floor, alignment, placed, rects, live, room):
     """An offset of tier k that is free over [start, stop): the lowest, or that of the tightest gap; NONE if none."""
     placed, rects, live, room = _uncounted(placed), _uncounted(rects), _uncounted(live), _uncounted(room)
@@ -260,7 +260,7 @@ def _scan(k, start, stop, size, horizon, best_fit, floor, alignment, placed, rec
     return best
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _find(k, start, stop, size, now, p: Tables, s: State):
     """An offset of tier k for what lies there over [start, stop); NONE if there is none."""
     tier = p.tiers[k]
@@ -268,7 +268,7 @@ def _find(k, start, stop, size, now, p: Tables, s: State):
                  s.tensors, s.rects, s.live, s.room)  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _insert(x, k, offset, end, start, stop, head, placed, rects, live, room):
     """Lay tensor x at [offset, end); what might have been kept on in its place cannot be kept any longer."""
     head, placed, rects = _uncounted(head), _uncounted(placed), _uncounted(rects)
@@ -297,13 +297,13 @@ def _insert(x, k, offset, end, start, stop, head, placed, rects, live, room):
     return r
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _place(x, k, offset, start, stop, p: Tables, s: State):
     end = offset + p.tensors[x].size
     return _insert(x, k, offset, end, start, stop, s.head, s.tensors, s.rects, s.live, s.room)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _pin_offset(x, k, p: Tables, s: State):
     """Where tensor x can lie throughout the turn: below the ceiling, above all that ever lay there; NONE if nowhere."""
     alignment = p.tiers[k].alignment
@@ -317,7 +317,7 @@ def _pin_offset(x, k, p: Tables, s: State):
 # --- Write-backs ----------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _can_write_back(v, k, p: Tables, s: State):
     """Whether what visit v leaves in tier k can be copied to its base afterwards."""
     p, s = _bare_tables(p), _bare_state(s)
@@ -329,7 +329,7 @@ def _can_write_back(v, k, p: Tables, s: State):
     return _may_return(v, k, t, p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _may_return(v, k, t, p: Tables, s: State):
     """Whether tier k can surely give back by the end what must be valid in its base then."""
     p, s = _bare_tables(p), _bare_state(s)
@@ -349,7 +349,7 @@ def _may_return(v, k, t, p: Tables, s: State):
     return p.promised[link, after] >= wanted
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _enqueue(x, k, t, p: Tables, s: State):
     p, s = _bare_tables(p), _bare_state(s)
     base = s.tensors[x].base
@@ -360,7 +360,7 @@ def _enqueue(x, k, t, p: Tables, s: State):
     s.head[_N_QUEUE] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _cancel(x, s: State):
     kept = 0
     for i in range(s.head[_N_QUEUE]):
@@ -374,7 +374,7 @@ def _cancel(x, s: State):
     s.tensors[x].pending = 0
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _pass(until, p: Tables, s: State):
     """Let write-backs run beside the steps before `until`, in order of issue."""
     for u in range(s.head[_STEP], until):
@@ -410,7 +410,7 @@ def _pass(until, p: Tables, s: State):
 # --- What may be played ---------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _stays_until(v, p: Tables):
     """Until when what visit v leaves in a fast tier stays there if it is not written back."""
     visit = p.visits[v]
@@ -419,14 +419,14 @@ def _stays_until(v, p: Tables):
     return min(visit.next_step + 1, len(p.own))
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _ends_elsewhere(v, p: Tables):
     """Whether what visit v leaves must be valid in its base at the end, and nothing uses it before."""
     visit = p.visits[v]
     return visit.next < 0 and visit.next_step >= 0 and p.tensors[visit.tensor].returns > 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _find_way(v, target, must, p: Tables, s: State):
     """Find when and where to copy for visit v over the way to tier `target`; the number of hops, 0 if impossible.
 
@@ -473,7 +473,7 @@ def _find_way(v, target, must, p: Tables, s: State):
     return n_hops
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _legal_on(v, p: Tables, s: State):
     """Whether a tensor that could still be kept in a fast tier may be used there by visit v."""
     visit = p.visits[v]
@@ -487,7 +487,7 @@ def _legal_on(v, p: Tables, s: State):
     return _may_return(v, tier, visit.step, p, s)
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _legal(v, action, p: Tables, s: State):
     """Whether `action` may be played at visit v, which is next."""
     visit = p.visits[v]
@@ -534,7 +534,7 @@ def _legal(v, action, p: Tables, s: State):
     return s.head[_HOPS] > 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _legal_drop(v, p: Tables, s: State):
     """Whether what steps cannot use where it lies can be brought for visit v to where they can."""
     visit = p.visits[v]
@@ -550,7 +550,7 @@ def _legal_drop(v, p: Tables, s: State):
     return s.head[_HOPS] > 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _can_settle(v, k, p: Tables, s: State):
     """Whether a tensor may lie in tier k for as long as it lives, from its first visit on."""
     visit = p.visits[v]
@@ -563,7 +563,7 @@ def _can_settle(v, k, p: Tables, s: State):
     return s.head[_OFFSET] >= 0
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _default(v, p: Tables, s: State):
     """What is played where nothing else is asked for: leave it in its base, or where it had to stay."""
     visit = p.visits[v]
@@ -580,7 +580,7 @@ def _default(v, p: Tables, s: State):
 # --- Play -----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _do(v, action, p: Tables, s: State):
     """Play a legal action at visit v."""
     visit = p.visits[v]
@@ -611,7 +611,7 @@ def _do(v, action, p: Tables, s: State):
         _arrived(v, action, True, p, s)
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _do_drop(v, p: Tables, s: State):
     visit = p.visits[v]
     mine = s.tensors[visit.tensor]
@@ -632,7 +632,7 @@ def _do_drop(v, p: Tables, s: State):
     _arrived(v, near, _ends_elsewhere(v, p), p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _pin(x, k, p: Tables, s: State):
     """Let tensor x lie in tier k throughout the turn."""
     offset = _pin_offset(x, k, p, s)
@@ -645,7 +645,7 @@ def _pin(x, k, p: Tables, s: State):
     _settle(x, k, p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _settle(x, k, p: Tables, s: State):
     s.tensors[x].base = k
     s.tensors[x].since = _NEVER
@@ -655,7 +655,7 @@ def _settle(x, k, p: Tables, s: State):
         v = p.visits[v].after
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _write_in(v, k, back, p: Tables, s: State):
     """Produce in tier k what visit v produces; `back`: and write it back to its base."""
     p, s = _bare_tables(p), _bare_state(s)
@@ -670,7 +670,7 @@ def _write_in(v, k, back, p: Tables, s: State):
     _leave(v, k, back, p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _leave(v, k, back, p: Tables, s: State):
     """What visit v wrote lies in tier k, and is valid nowhere else."""
     p, s = _bare_tables(p), _bare_state(s)
@@ -691,7 +691,7 @@ def _leave(v, k, back, p: Tables, s: State):
         _serve(visit.next, k, p, s)
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _go_on(v, back, p: Tables, s: State):
     """Visit v uses a tensor that is valid in a fast tier only."""
     visit = p.visits[v]
@@ -705,7 +705,7 @@ def _go_on(v, back, p: Tables, s: State):
         _leave(v, k, back, p, s)
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _arrived(v, k, back, p: Tables, s: State):
     """Visit v uses a tensor in tier k, valid in its base as well until it is written."""
     visit = p.visits[v]
@@ -719,7 +719,7 @@ def _arrived(v, k, back, p: Tables, s: State):
         s.rects[mine.rect].stop = visit.step + 2  # there would be no time to copy it again
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _copy_in(v, p: Tables, s: State):
     """Issue the copies that `_find_way` found."""
     visit, n_hops = p.visits[v], s.head[_HOPS]
@@ -745,7 +745,7 @@ def _copy_in(v, p: Tables, s: State):
 # --- A play from its beginning --------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def reset(p: Tables, s: State) -> None:
     """Begin anew; which moves were turned into drops stays on record until `forget`."""
     s.head[_AT], s.head[_STEP], s.head[_N_RECTS], s.head[_N_COPIES] = 0, 0, 0, 0
@@ -769,7 +769,7 @@ def reset(p: Tables, s: State) -> None:
         s.room[k, _N_LIVE], s.room[k, _CEILING], s.room[k, _PEAK] = 0, p.tiers[k].usable, p.tiers[k].floor
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def forget(s: State) -> None:
     """Take back what drop-backup turned into drops."""
     for v in range(len(s.moves)):
@@ -777,7 +777,7 @@ def forget(s: State) -> None:
     s.head[_BACKUPS] = 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _turn_into_drops(x, upto, p: Tables, s: State):
     """Flag the visits of tensor x so far; whether one of them was not flagged."""
     found = False
@@ -790,7 +790,7 @@ def _turn_into_drops(x, upto, p: Tables, s: State):
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _blame(v, p: Tables, s: State):
     """Turn into drops what blocks visit v; if nothing stands out, all that was played."""
     visit = p.visits[v]
@@ -812,22 +812,30 @@ def _blame(v, p: Tables, s: State):
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _run(first, upto, p: Tables, s: State):
     """Play visits [first, upto) as `moves` says; the visit at which nothing could be played, NONE if all went well.
 
-    What is not legal, or was turned into a drop, is played as the default, or else kept.
+    A keep that is not legal is played as a copy to the fastest tier, a copy as a keep; if that is not legal either, or
+    the visit was turned into a drop, the default is played.
     """
     p, s = _bare_tables(p), _bare_state(s)
     keep = len(p.tiers) - 1
     for v in range(first, upto):
         _pass(p.visits[v].step, p, s)
-        action, stuck = s.moves[v].action, True
-        for attempt in range(3):
-            if attempt == 2:
-                action = keep
-            elif attempt == 1 or s.moves[v].forced > 0:
+        wanted, action, stuck = s.moves[v].action, NONE, True
+        for attempt in range(4):
+            if attempt == 0:
+                action = wanted
+            elif attempt == 1:
+                action = 0 if wanted == keep else keep
+            elif attempt == 2:
                 action = _default(v, p, s)
+            else:
+                action = keep
+            is_wish = attempt == 0 or (attempt == 1 and 0 <= wanted <= keep)
+            if attempt < 2 and (s.moves[v].forced > 0 or not is_wish):
+                continue
             if _legal(v, action, p, s):
                 stuck = False
                 break
@@ -839,7 +847,7 @@ def _run(first, upto, p: Tables, s: State):
     return NONE
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _finish(p: Tables, s: State):
     """End the last steps; the visit that is stuck because what it wrote does not reach its base, or NONE."""
     _pass(len(p.own), p, s)
@@ -857,7 +865,7 @@ def _finish(p: Tables, s: State):
     return NONE
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _back_up(stuck, upto, p: Tables, s: State):
     """Drop-backup: turn choices that block visit `stuck` into drops and play visits before `upto` again."""
     while stuck >= 0:
@@ -871,7 +879,7 @@ def _back_up(stuck, upto, p: Tables, s: State):
             stuck = _finish(p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _go(first, upto, p: Tables, s: State):
     """Play visits [first, upto), with drop-backup."""
     stuck = _run(first, upto, p, s)
@@ -881,9 +889,9 @@ def _go(first, upto, p: Tables, s: State):
         _back_up(stuck, upto, p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def step(action: int, tables: Tables, state: State) -> float:
-    """Play the next visit; the seconds that it saves. What is not legal is played as the default."""
+    """Play the next visit; the seconds that it saves. What is not legal is played as `_run` says."""
     p, s = _bare_tables(tables), _bare_state(state)
     before, v = s.total[0], s.head[_AT]
     s.moves[v].action = action
@@ -891,22 +899,15 @@ def step(action: int, tables: Tables, state: State) -> float:
     return s.total[0] - before
 
 
-@njit(cache=True)
-def settle_step(p: Tables, s: State) -> None:
-    """Let write-backs run up to the step of the visit that is next."""
-    if s.head[_AT] < len(p.visits):
-        _pass(p.visits[s.head[_AT]].step, p, s)
-
-
-@njit(cache=True)
-def legal(mask: Ints, tables: Tables, state: State) -> None:
+@njit(cache=True, error_model="numpy")
+def mask_actions(mask, p: Tables, s: State):
     """Write into `mask` [2K - 1] which actions may be played next: 1, or 0. Where none may, the default backs up."""
-    p, s = _bare_tables(tables), _bare_state(state)
+    p, s = _bare_tables(p), _bare_state(s)
     mask[:] = 0
     v = s.head[_AT]
     if v >= len(p.visits):
         return
-    settle_step(p, s)
+    _pass(p.visits[v].step, p, s)
     none = True
     for action in range(len(mask)):
         if _legal(v, action, p, s):
@@ -916,14 +917,20 @@ def legal(mask: Ints, tables: Tables, state: State) -> None:
         mask[_default(v, p, s)] = 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
+def legal(mask: Flags, tables: Tables, state: State) -> None:
+    """Write into `mask` [2K - 1] which actions may be played next: 1, or 0."""
+    mask_actions(mask, tables, state)
+
+
+@njit(cache=True, error_model="numpy")
 def default_action(p: Tables, s: State) -> int:
     """What is played next where nothing else is asked for."""
-    settle_step(p, s)
+    _pass(p.visits[s.head[_AT]].step, p, s)
     return _default(s.head[_AT], p, s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def replay(actions: Ints, tables: Tables, state: State) -> float:
     """Play all visits; the seconds saved. What was played in the end stands in `moves`."""
     p, s = _bare_tables(tables), _bare_state(state)

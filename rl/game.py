@@ -14,7 +14,7 @@ from tierplan.ir.plan import Copy, Plan, Residency, Taken
 from tierplan.ir.problem import Ints
 from tierplan.rl import tables
 from tierplan.rl.program import Program
-from tierplan.rl.tables import NONE, Rows
+from tierplan.rl.tables import NONE, Flags, Rows
 
 _NEVER = 2**40
 _UNKNOWN = -1
@@ -75,25 +75,24 @@ class Game:
         self._kernels = _kernels
         self.tables = play_tables(program)
         self.state = blank_state(program)
-        self._mask = np.zeros(program.n_actions, dtype=np.int64)
-        self._waited_s = self._slow_waited_s(program)
-        self.slow_s = float(program.own_s.sum()) if self._waited_s is None else self._slow_s
+        self._mask = np.zeros(program.n_actions, dtype=np.int8)
+        self._tells_waits = False
+        self.slow_s = float(program.own_s.sum())
+        if program.waits:
+            self.slow_s = self._all_slow_s()
+            self._tells_waits = True
         self.reset()
 
-    def _slow_waited_s(self, program: Program) -> float | None:
-        """What steps wait when every tensor is left in its base; None if they never wait."""
-        if not program.waits:
-            return None
-        saved = self.replay(np.full(program.n_visits, _UNKNOWN))
-        if not np.isfinite(saved):
-            stuck = program.visits[self.stuck]
-            name, step = program.problem.tensor_names[stuck["tensor"]], program.problem.step_names[stuck["step"]]
+    def _all_slow_s(self) -> float:
+        """Simulated seconds if every tensor is left in its base, and copied where steps can use it."""
+        if not np.isfinite(self.replay(np.full(self.program.n_visits, _UNKNOWN))):
+            problem, stuck = self.program.problem, self.program.visits[int(self.state.head[7])]
+            name, step = problem.tensor_names[stuck["tensor"]], problem.step_names[stuck["step"]]
             raise InvalidInputError(
-                f"'{program.problem.name}' does not fit: '{name}' cannot be brought where step {stuck['step']} ({step}) "
-                "can use it, whatever is left out; take a machine with more memory, or that can reach all of it"
+                f"'{problem.name}' does not fit: '{name}' cannot be brought where step {stuck['step']} ({step}) can use "
+                "it, whatever is left out; take a machine with more memory, or one that can reach all of it"
             )
-        self._slow_s = self._simulated_s()
-        return self._slow_s - (float(program.own_s.sum()) - saved)
+        return self._simulated_s()
 
     def _simulated_s(self) -> float:
         from tierplan.sim.timeline import cost_s
@@ -116,11 +115,6 @@ class Game:
         return int(self.state.head[5])
 
     @property
-    def stuck(self) -> int:
-        """The visit that nothing helped, NONE if there is none."""
-        return int(self.state.head[7])
-
-    @property
     def saved_s(self) -> float:
         """Seconds saved so far."""
         return float(self.state.total[0])
@@ -130,7 +124,7 @@ class Game:
         self._kernels.reset(self.tables, self.state)
         self._kernels.forget(self.state)
 
-    def legal(self) -> Ints:
+    def legal(self) -> Flags:
         """Shape [2K - 1]: 1 for each action that may be played next; never empty while the play is not over."""
         self._kernels.legal(self._mask, self.tables, self.state)
         return self._mask.copy()
@@ -149,22 +143,23 @@ class Game:
         if not 0 <= action < self.program.n_actions:
             raise InvalidInputError(f"action {action}: need 0 to {self.program.n_actions - 1}")
         saved = float(self._kernels.step(action, self.tables, self.state))
-        if self.is_over and self._waited_s is not None:
-            saved += self._told_at_the_end()
-        return saved
+        return saved + self.settle() if self.is_over else saved
 
-    def _told_at_the_end(self) -> float:
-        """Seconds that steps wait less than if every tensor had been left in its base."""
-        saved = self.slow_s - self._simulated_s() - float(self.state.total[0])
+    def settle(self) -> float:
+        """At the end of a play: seconds that steps wait less than if every tensor had been left in its base.
+
+        They are counted in `saved_s` then. Where steps never wait, there are none.
+        """
+        if not self._tells_waits:
+            return 0.0
+        saved = self.slow_s - self._simulated_s() - self.saved_s
         self.state.total[0] += saved
         return saved
 
     def replay(self, actions: Sequence[int] | Ints) -> float:
         """Play all visits with these actions; the seconds saved. What is not legal is played as the default."""
         saved = float(self._kernels.replay(np.asarray(actions, dtype=np.int64), self.tables, self.state))
-        if getattr(self, "_waited_s", None) is not None:
-            saved += self._told_at_the_end()
-        return saved
+        return saved + self.settle()
 
     def played(self) -> Ints:
         """The actions that were played, drop-backup counted in; playing them again ends in the same plan."""
@@ -172,10 +167,13 @@ class Game:
 
     def fork(self) -> "Game":
         """A second play at the same point; neither changes the other."""
+        return self.of_state(type(self.state)(*(array.copy() for array in self.state)))
+
+    def of_state(self, state: Any) -> "Game":
+        """The play of the same program that stands as `state` says."""
         twin = object.__new__(Game)
         twin.__dict__.update(self.__dict__)
-        twin.state = type(self.state)(*(array.copy() for array in self.state))
-        twin._mask = self._mask.copy()
+        twin.state, twin._mask = state, self._mask.copy()
         return twin
 
     def plan(self) -> Plan:

@@ -1,6 +1,7 @@
 """A problem as the game sees it: tables of visits, tensors, tiers and steps, fixed before play begins."""
 
 from dataclasses import dataclass, field, fields
+
 import numpy as np
 
 from tierplan.ir.errors import InvalidInputError

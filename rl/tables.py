@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows: TypeAlias = NDArray[Any]
+Flags: TypeAlias = NDArray[np.int8]
 
 NONE = -1
 
