@@ -89,8 +89,8 @@ class Game:
             problem, stuck = self.program.problem, self.program.visits[int(self.state.head[7])]
             name, step = problem.tensor_names[stuck["tensor"]], problem.step_names[stuck["step"]]
             raise InvalidInputError(
-                f"'{problem.name}' does not fit: '{name}' cannot be brought where step {stuck['step']} ({step}) can use "
-                "it, whatever is left out; take a machine with more memory, or one that can reach all of it"
+                f"'{problem.name}' does not fit: '{name}' cannot be brought where step {stuck['step']} ({step}) can "
+                "use it, whatever is left out; take a machine with more memory, or one that can reach all of it"
             )
         return self._simulated_s()
 

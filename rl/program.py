@@ -39,10 +39,11 @@ class Rules:
 class Program:
     """The tables that play needs. V visits, N tensors, S steps, K tiers, L links.
 
-    `visits` [V] in the order of play, `tensors` [N], `tiers` [K], `pairs` [K, K] from tier by to tier. `compute_s` [S];
-    `loads` [S, 2K + L] are the bytes that steps read per tier, write per tier and move per link with all tensors in
-    their base, `used` [S, K + L] and `own_s` [S] how long they use them and last; `promised` [L, S + 1] are the bytes that a link can surely still carry from a step on, whatever is
-    played; `rate_cap` [N, K] is how fast a tier gives a tensor away; `link_rate` [L].
+    `visits` [V] in the order of play, `tensors` [N], `tiers` [K], `pairs` [K, K] from tier by to tier; `compute_s` [S].
+    With all tensors in their base: `loads` [S, 2K + L] are the bytes that steps read per tier, write per tier and move
+    per link, `used` [S, K + L] how long they use tiers and links, `own_s` [S] how long they last. `promised` [L, S + 1]
+    are the bytes that a link can still carry from a step on, whatever is played; `rate_cap` [N, K] is how fast a tier
+    gives a tensor away; `link_rate` [L].
     Units: bytes, seconds, bytes/s. `NONE` is -1.
     """
 

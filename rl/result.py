@@ -49,7 +49,7 @@ class Result:
 
 
 def plan_hash(plan: Plan) -> str:
-    """Sixteen hexadecimal digits that tell plans apart; the order of residencies does not matter, that of copies does."""
+    """Sixteen hexadecimal digits that tell plans apart, whatever the order of their residencies."""
     residencies = sorted((r.tensor, r.tier, r.offset, r.start, r.stop) for r in plan.residencies)
     copies = [(c.tensor, c.source, c.target, c.start, c.done) for c in plan.copies]
     taken = sorted((t.choice, t.alternative) for t in plan.taken)

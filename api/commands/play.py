@@ -19,7 +19,7 @@ def play(
         str | None,
         typer.Argument(
             metavar="PROGRAM",
-            help="suite://NAME, generator://FAMILY/SEED?level=N, or a MODEL as for 'tierplan plan'; --list shows names.",
+            help="suite://NAME, generator://FAMILY/SEED?level=N, or a MODEL as for 'tierplan plan'; see --list.",
         ),
     ] = None,
     hardware: Annotated[
@@ -52,7 +52,6 @@ def play(
     as_json: AsJson = False,
 ) -> None:
     """Play mallocGame on PROGRAM with methods that do not learn, each with the same budget."""
-    import json
     import math
 
     from tierplan.ir.errors import InvalidInputError
@@ -97,9 +96,7 @@ def play(
         write_results(output, results)
     if as_json:
         rows = [result.row() for result in results]
-        print_json(
-            {"program": program, "visits": tables.n_visits, "bound_s": bound_s, "results": json.loads(json.dumps(rows))}
-        )
+        print_json({"program": program, "visits": tables.n_visits, "bound_s": bound_s, "results": rows})
     else:
         _print_results(problem, tables.n_visits, results)
     if render:

@@ -118,7 +118,7 @@ class MallocGame(gymnasium.Env[Observation, int]):
         return twin
 
     def validate(self) -> list[str]:
-        """What is wrong with the plan of a finished play: broken rules, or a time that the simulator does not confirm."""
+        """What is wrong with the plan of a finished play: broken rules, or another simulated time."""
         from tierplan.rl.result import complaints
 
         return complaints(self.program.problem, self.game.plan(), self.game.slow_s - self.game.saved_s)

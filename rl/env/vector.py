@@ -1,4 +1,4 @@
-"""Many plays of one program at once, in one kernel: `gymnasium.make_vec("tierplan/MallocGame-v0", num_envs=64, ...)`."""
+"""Many plays of one program at once, in one kernel: `gymnasium.make_vec("tierplan/MallocGame-v0", num_envs=64)`."""
 
 from typing import Any, ClassVar
 

@@ -13,7 +13,7 @@ from tierplan.rl.game import Game
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long a method may try: whole plays or as many decisions as whole plays have, and seconds of processor time."""
+    """How long a method may try: whole plays, or as many decisions as those have, and seconds of processor time."""
 
     evaluations: int = 10_000
     cpu_s: float = float("inf")
