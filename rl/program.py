@@ -6,7 +6,7 @@ import numpy as np
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.plan import Lifespan
-from tierplan.ir.problem import NO_HOME, NO_LINK, Floats, Ints, Keep, Mode, Problem
+from tierplan.ir.problem import NO_HOME, NO_LINK, Bools, Floats, Ints, Keep, Mode, Problem
 from tierplan.planner.space import Space
 from tierplan.planner.visits import Visit, turns, visits_of
 from tierplan.rl.tables import NONE, PAIR, TENSOR, TIER, VISIT, Rows
@@ -117,7 +117,7 @@ def _reserved(problem: Problem) -> Ints:
 
 
 def _tensors(problem: Problem, stories: list[tuple[Visit, ...]]) -> Rows:
-    """Each tensor in its base: its home, or else the fastest tier but the first that has room for it."""
+    """Each tensor in its base: its home, or else the fastest tier but the first that has room, at last the first."""
     n = problem.n_steps
     tensors = np.zeros(problem.n_tensors, dtype=TENSOR)
     tensors["size"], tensors["first"], tensors["last"] = problem.size, NONE, NONE
@@ -143,14 +143,15 @@ def _settle(problem: Problem, tensors: Rows) -> None:
     streamed = np.bincount(problem.access_tensor, problem.access_read + problem.access_write, problem.n_tensors)
     order = np.lexsort((np.arange(problem.n_tensors), -streamed / np.maximum(1, problem.size)))
     fixed = (problem.home != NO_HOME) & (not problem.cyclic)
-    direct = [k for k in range(1, problem.n_tiers) if problem.tiers.direct[k]] + [0]
+    direct = [k for k in range(1, problem.n_tiers) if problem.tiers.direct[k]]
+    roams = _roams(problem)
     far = [k for k in range(problem.n_tiers) if not problem.tiers.direct[k]]
     for x in sorted(order.tolist(), key=lambda x: not fixed[x]):
         row = tensors[x]
         if row["stop"] <= row["start"]:
             row["base"] = max(0, int(problem.home[x]))
             continue
-        choices = [int(problem.home[x])] if fixed[x] else [*direct, *(far if row["circular"] else ())]
+        choices = [int(problem.home[x])] if fixed[x] else [*direct, *(far if row["circular"] and roams[x] else ()), 0]
         whole = row["stop"] - row["start"] == problem.n_steps
         for tier in choices:
             size = int(row["size"])
@@ -167,6 +168,16 @@ def _settle(problem: Problem, tensors: Rows) -> None:
                 f"'{problem.name}' does not fit: no room for '{problem.tensor_names[x]}' ({row['size']} B) in {names}; "
                 "the game lets every tensor lie in a slower tier first: take a machine with more memory there"
             )
+
+
+def _roams(problem: Problem) -> Bools:
+    """Shape [N]: whether a tensor can be copied here before its first access, and back after its last write."""
+    first = np.full(problem.n_tensors, problem.n_steps, dtype=np.int64)
+    written = np.full(problem.n_tensors, NONE, dtype=np.int64)
+    step, writes = problem.access_step, problem.access_mode != Mode.READ
+    np.minimum.at(first, problem.access_tensor, step)
+    np.maximum.at(written, problem.access_tensor[writes], step[writes])
+    return (first > 0) & (written < problem.n_steps - 1)
 
 
 def _tiers(problem: Problem, tensors: Rows) -> Rows:
