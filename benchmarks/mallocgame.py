@@ -1,4 +1,4 @@
-"""Methods on the programs of a split, under the same budget: simulated time over msa, gap to the bound, processor seconds.
+"""Methods on the programs of a split, under the same budget: time over msa, gap to the bound, CPU seconds.
 
     python benchmarks/mallocgame.py --split test --methods greedy-play,anneal,evolve,beam,random,msa,local --cpu 10 \
         --seeds 3 --bound 30 -o mallocgame.csv
@@ -65,7 +65,7 @@ def measure(
 
 
 def summary(results: Sequence[Result]) -> list[str]:
-    """By method: time over that of msa, as a geometric mean with its 95% interval over programs; mean gap; CPU seconds."""
+    """By method: time over that of msa, as a geometric mean with its 95% interval; mean gap; CPU seconds."""
     base = {r.program: r.time_s for r in results if r.planner == "msa"}
     by_method: defaultdict[str, defaultdict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for r in results:

@@ -134,10 +134,11 @@ class MallocGame(gymnasium.Env[Observation, int]):
         return np.empty(n_actions, np.int8), np.empty(len(NOW), np.float32), np.empty(N_SUPPLY, np.float32)
 
     def _observed(self, mask: Flags, now: NDArray[np.float32], supply: NDArray[np.float32]) -> Observation:
-        v, features = self.game.at, self._features
+        v = self.game.at
+        shown = self._features[v : v + 1 + self._ahead].copy()
         seen: Observation = {
-            "visit": features[v],
-            "ahead": features[v + 1 : v + 1 + self._ahead],
+            "visit": shown[0],
+            "ahead": shown[1:],
             "now": now,
             "supply": supply,
             "action_mask": mask,
