@@ -1,0 +1,1 @@
+"""Agents that learn mallocGame: a JAX twin of the rules, search, training, checkpoints."""
