@@ -18,6 +18,7 @@ from tierplan.commands.plan import plan
 from tierplan.commands.play import play
 from tierplan.commands.reproduce import reproduce
 from tierplan.commands.simulate import simulate
+from tierplan.commands.train import train
 from tierplan.commands.verify import verify
 from tierplan.ir.errors import InvalidPlanError, TierplanError
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, play, simulate, verify, allocate, cascade, reproduce, models, hardware):
+for _command in (plan, experts, compare, play, train, simulate, verify, allocate, cascade, reproduce, models, hardware):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
 

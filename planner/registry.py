@@ -12,6 +12,7 @@ _WHERE = {
     "msa": "tierplan.planner.msa:plan",
     "local": "tierplan.planner.local.plan:plan",
     "flow": "tierplan.planner.flow:plan",
+    "muzero": "tierplan.rl.muzero:plan",
 }
 
 DEFAULT = "auto"

@@ -1,7 +1,7 @@
 """Whole plays with search, many at once; the actions of some may be given."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -67,7 +67,7 @@ def play_out(
         shape: window, slots and write-backs of the rules.
     """
     n_plays = forced.shape[1]
-    begin, chunk = _compiled(type(model or TrueGame()), how, shape)
+    begin, chunk = _compiled(type(model or TrueGame()), replace(how, gumbel=0.0), shape)
     plays = begin(board, n_plays)
     key = jax.random.key(seed)
     rows: list[Any] = []
@@ -77,7 +77,7 @@ def play_out(
         if stopped():
             return None
         key, own = jax.random.split(key)
-        plays, row = chunk(network, board, plays, own, padded[first : first + CHUNK])
+        plays, row = chunk(network, board, plays, own, padded[first : first + CHUNK], np.float32(how.gumbel))
         rows.append(jax.device_get(row))
     whole = [np.concatenate(column)[:n_visits] for column in zip(*rows, strict=True)]
     return Episodes(*whole, np.asarray(plays.total_s))
@@ -91,11 +91,11 @@ def _compiled(kind: type[Any], how: Searching, shape: tuple[int, int, int]) -> t
         play = twin.begin(board, *shape)
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_plays, *x.shape)), play)
 
-    def chunk(network: Any, board: Board, plays: Any, key: Array, forced: Array) -> tuple[Any, Any]:
+    def chunk(network: Any, board: Board, plays: Any, key: Array, forced: Array, gumbel: Array) -> tuple[Any, Any]:
         def step(plays: Any, given: tuple[Array, Array]) -> tuple[Any, Any]:
             own, wanted = given
             live = ~jax.vmap(twin.is_over, in_axes=(None, 0))(board, plays)
-            action, policy, value = search(model, network, board, plays, own, how)
+            action, policy, value = search(model, network, board, plays, own, how, gumbel)
             action = jnp.where(wanted >= 0, wanted, action)
             after, saved = jax.vmap(twin.act, in_axes=(None, 0, 0))(board, plays, action)
             features = jax.vmap(observe, in_axes=(None, 0))(board, plays)

@@ -22,7 +22,7 @@ _DEAD_END = -1.0  # of a play in which drop-backup would begin; the heuristic's 
 
 @dataclass(frozen=True, slots=True)
 class Searching:
-    """How to search: simulations for each decision, discount of rewards, and how much noise the root gets."""
+    """How to search: simulations for each decision, discount of rewards, and how much noise the root gets (0: none)."""
 
     simulations: int = 16
     discount: float = 0.97
@@ -83,7 +83,7 @@ def masked(logits: Array, legal: Array) -> Array:
 
 
 def search(
-    model: Model, network: Any, board: Board, plays: Play, key: Array, how: Searching
+    model: Model, network: Any, board: Board, plays: Play, key: Array, how: Searching, gumbel: Array
 ) -> tuple[Array, Array, Array]:
     """The action, the improved policy and the value of each play; arrays of 32 bits."""
 
@@ -93,7 +93,7 @@ def search(
     legal = plays.legal | ~plays.legal.any(axis=-1, keepdims=True)
     found = mctx.gumbel_muzero_policy(
         network, key, model.root(network, board, plays), step, how.simulations, invalid_actions=~legal,
-        max_num_considered_actions=twin.N_ACTIONS, gumbel_scale=how.gumbel,
+        max_num_considered_actions=twin.N_ACTIONS, gumbel_scale=gumbel,
     )  # fmt: skip
     tree = found.search_tree
     value = tree.summary().value

@@ -193,7 +193,9 @@ def _do(board: Board, play: Play, action: Array, ints: Array, reals: Array) -> t
     saved = jnp.where(here, _lasts(board, now, before)[0] - lasts[0], 0.0)
     step = nxt_ints[t.STEP]
     saved += jnp.where(there, _lasts(board, step, before_next)[0] - _lasts(board, step, after_next)[0], 0.0)
-    flags = jnp.where(dirty, _DIRTY, 0) + jnp.where(pending | enqueues, _PENDING, 0) + jnp.where(pinned | pins, _PINNED, 0)
+    flags = (
+        jnp.where(dirty, _DIRTY, 0) + jnp.where(pending | enqueues, _PENDING, 0) + jnp.where(pinned | pins, _PINNED, 0)
+    )
     mine = (mine & ~(_READY - 1)) | flags
     return play._replace(served=served, mine=play.mine.at[x].set(mine)), saved + gained, lasts
 
@@ -370,7 +372,9 @@ def _look(board: Board, play: Play) -> Play:
     ends, end = ints[t.ENDS] > 0, _end(board)
     may_return = _may_return(board, play, ints, reals)
     queued = (play.queue_tensor != NOWHERE).sum()
-    can_write = (board.links[1] >= 0) & (queued < play.queue_tensor.shape[0]) & (ints[t.NEXT_STEP] > now + 1) & may_return
+    can_write = (
+        (board.links[1] >= 0) & (queued < play.queue_tensor.shape[0]) & (ints[t.NEXT_STEP] > now + 1) & may_return
+    )
 
     start = _latest(board, play, ints, reals, mine // _READY)
     to_end = produces | updates & (ints[t.NEXT_STEP] >= 0)

@@ -3,6 +3,7 @@
 Assumes: two tiers, both of which steps can use directly, the lowest free offset. Others are refused.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,24 +72,48 @@ def check_twin(program: Program) -> None:
             "or a machine with two"
         )
     if not program.tiers["direct"].all():
-        raise InvalidInputError(f"'{name}': the agent needs two tiers that steps can use directly; take planner 'local'")
+        raise InvalidInputError(
+            f"'{name}': the agent needs two tiers that steps can use directly; take planner 'local'"
+        )
     if program.rules.fit != "lowest":
         raise InvalidInputError(f"'{name}': the agent plays with fit 'lowest', not '{program.rules.fit}'")
 
 
-def board_of(program: Program) -> Board:
-    """The padded tables of a program, as numpy arrays.
+class Sizes(NamedTuple):
+    """How large the arrays of a board are: visits, steps, tensors, visits of one step; powers of two."""
+
+    visits: int
+    steps: int
+    tensors: int
+    group: int
+
+
+def sizes_of(programs: Iterable[Program]) -> Sizes:
+    """The bucket that all of these programs fit into: they share what is compiled."""
+    rows = [
+        Sizes(
+            bucket(len(p.visits) + 1), bucket(len(p.own_s) + 1), bucket(len(p.tensors)),
+            max(4, 1 << (int(np.bincount(p.visits["step"]).max()) - 1).bit_length()),
+        )
+        for p in programs
+    ]  # fmt: skip
+    return Sizes(*(max(column) for column in zip(*rows, strict=True)))
+
+
+def board_of(program: Program, sizes: Sizes | None = None) -> Board:
+    """The tables of a program as numpy arrays, padded to its own bucket or to a larger one.
 
     Raises: InvalidInputError: as `check_twin`, or tier 0 has too many units of alignment.
     """
     check_twin(program)
-    visits, tensors, tier = program.visits, program.tensors, program.tiers[0]
-    n_visits, n_steps, n_links = len(visits), len(program.own_s), len(program.link_rate)
+    tier = program.tiers[0]
+    n_visits, n_steps, n_links = program.n_visits, len(program.own_s), len(program.link_rate)
     alignment = int(tier["alignment"])
     if tier["usable"] // alignment >= _MOST_UNITS:
-        raise InvalidInputError(f"'{program.problem.name}': {tier['usable']} B by {alignment} B is too fine for the agent")
-    v, s = bucket(n_visits + 1), bucket(n_steps + 1)
-    most = int(np.bincount(visits["step"]).max())
+        raise InvalidInputError(
+            f"'{program.problem.name}': {tier['usable']} B by {alignment} B is too fine for the agent"
+        )
+    v, s, n, group = sizes or sizes_of([program])
     step_loads = np.zeros((s, 5 + n_links))
     step_loads[:n_steps, : 4 + n_links] = program.loads
     step_loads[:n_steps, -1] = program.compute_s
@@ -104,7 +129,7 @@ def board_of(program: Program) -> Board:
         _ints(program, v, alignment), _reals(program, v), step_loads, _rates(program, s), promised,
         _moves(program, "read"), _moves(program, "write"), _speeds(program),
         np.array([program.pairs[1, 0]["link"], out], dtype=np.int32), units,
-        np.zeros(bucket(len(tensors)), dtype=np.int32), np.zeros(max(4, 1 << (most - 1).bit_length()), dtype=np.int32),
+        np.zeros(n, dtype=np.int32), np.zeros(group, dtype=np.int32),
         _static(program, v, worth / mean), np.array([n_visits, mean, max(1, units[1] - units[0])]),
     )  # fmt: skip
 

@@ -1,0 +1,117 @@
+"""What `tierplan train` reads: a YAML file of numbers and names."""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tierplan.ir.errors import InvalidInputError, unknown_name
+
+_MAY_CHANGE = ("rounds", "checkpoint_every", "evaluate_every")
+TEACHERS = ("msa", "local", "flow")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How an agent is trained.
+
+    Each round plays `plays` games of one program side by side, then takes `updates` steps of `batch` positions from a
+    replay that keeps the last `replay` ones. Of the plays, a share `imitation`, which falls to nothing at half of the
+    rounds that `imitate_rounds` names, follows the best plan of the teachers; a share `reanalysis` follows the best
+    play so far while search judges it anew. `curriculum`: short programs first. `evaluate` are programs that are
+    played without noise, and never trained on.
+    """
+
+    programs: tuple[str, ...]
+    hardware: str = "tpu-v4i"
+    evaluate: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ("msa",)
+    seed: int = 0
+    width: int = 64
+    blocks: int = 2
+    discount: float = 0.97
+    simulations: int = 8
+    gumbel: float = 1.0
+    plays: int = 16
+    rounds: int = 100
+    updates: int = 32
+    batch: int = 256
+    learning_rate: float = 1e-3
+    replay: int = 30_000
+    imitation: float = 0.5
+    imitate_rounds: int = 40
+    reanalysis: float = 0.125
+    curriculum: bool = True
+    slots: int = 64
+    checkpoint_every: int = 5
+    evaluate_every: int = 20
+    described: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("width", "blocks", "simulations", "plays", "rounds", "batch", "replay", "checkpoint_every",
+                     "evaluate_every", "slots"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"training: {name} is {getattr(self, name)}; need at least 1")
+        if not 0 < self.discount < 1:
+            raise InvalidInputError(f"training: discount is {self.discount}; need more than 0 and less than 1")
+        if not self.programs:
+            raise InvalidInputError("training: no programs; name some, like suite://train/bert-8x512")
+        for teacher in self.teachers:
+            if teacher not in TEACHERS:
+                raise unknown_name("teacher", teacher, TEACHERS)
+
+    def asdict(self) -> dict[str, Any]:
+        """The same as JSON writes it."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k != "described"}
+
+
+def read_training(path: Path) -> Training:
+    """Read a configuration.
+
+    Raises: InvalidInputError: no such file, a key that is not known, or a value of a wrong kind.
+    """
+    try:
+        rows = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InvalidInputError(f"cannot read '{path}': {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise InvalidInputError(f"'{path}' is no YAML: {error}") from None
+    if not isinstance(rows, dict):
+        raise InvalidInputError(f"'{path}': write keys and values, like 'programs: [suite://train/bert-8x512]'")
+    known: dict[str, Any] = {f.name: f for f in fields(Training) if f.name != "described"}
+    values: dict[str, Any] = {}
+    for key, value in rows.items():
+        if key not in known:
+            raise unknown_name(f"key of '{path}'", str(key), known)
+        values[key] = _value(path, key, value, known[key].type)
+    if "programs" not in values:
+        raise InvalidInputError(f"'{path}' lacks 'programs': a list of names, see 'tierplan play --list'")
+    return Training(**values)
+
+
+def _value(path: Path, key: str, value: Any, kind: Any) -> Any:
+    text = str(kind)
+    if "tuple" in text:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise InvalidInputError(f"'{path}' {key}: need a list of names, not {value!r}")
+    wanted = {"int": int, "float": float, "bool": bool, "str": str}[getattr(kind, "__name__", text)]
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise InvalidInputError(f"'{path}' {key}: need {wanted.__name__}, not {value!r}")
+    return value
+
+
+def check_same(before: dict[str, Any], now: Training, where: str) -> None:
+    """Refuse to go on with another configuration; only how long, and how often to save, may differ.
+
+    Raises: InvalidInputError: something else differs.
+    """
+    for key, value in now.asdict().items():
+        if key not in _MAY_CHANGE and before.get(key) != value:
+            raise InvalidInputError(
+                f"'{where}' was trained with {key} = {before.get(key)!r}, the configuration says {value!r}: "
+                "take it back, or train anew without --resume in another folder"
+            )

@@ -1,0 +1,87 @@
+"""What training keeps and changes: a bounded replay of positions, and the network."""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.typing import NDArray
+
+from tierplan.rl.agent.checkpoint import Arrays
+from tierplan.rl.agent.episodes import Episodes
+from tierplan.rl.agent.network import N_FEATURES, Network
+from tierplan.rl.agent.search import masked
+from tierplan.rl.agent.twin import N_ACTIONS
+
+Array: TypeAlias = Any
+_VALUE_WEIGHT = 0.5
+_DECAY = 1e-4
+_CLIP = 5.0
+
+
+@dataclass(slots=True)
+class Replay:
+    """The last positions that were played: a ring of fixed size."""
+
+    capacity: int
+    n: int = 0
+    at: int = 0
+    rows: Arrays = field(default_factory=dict[str, NDArray[Any]])
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            self.rows = {
+                "features": np.zeros((self.capacity, N_FEATURES), np.float16),
+                "legal": np.zeros((self.capacity, N_ACTIONS), np.bool_),
+                "policy": np.zeros((self.capacity, N_ACTIONS), np.float32),
+                "value": np.zeros(self.capacity, np.float32),
+            }
+
+    def add(self, episodes: Episodes, policy: NDArray[np.float32], discount: float) -> None:
+        """Keep the positions of plays, with these policies as targets; the oldest make room."""
+        live = episodes.live
+        fresh = {
+            "features": episodes.features[live], "legal": episodes.legal[live], "policy": policy[live],
+            "value": episodes.returns(discount)[live],
+        }  # fmt: skip
+        count = min(int(live.sum()), self.capacity)
+        places = (self.at + np.arange(count)) % self.capacity
+        for name, rows in fresh.items():
+            self.rows[name][places] = rows[-count:]
+        self.at, self.n = int((self.at + count) % self.capacity), min(self.capacity, self.n + count)
+
+    def draw(self, updates: int, batch: int, rng: np.random.Generator) -> Arrays:
+        """Positions for some updates: shapes [updates, batch, ...]."""
+        places = rng.integers(0, self.n, (updates, batch))
+        return {name: rows[places] for name, rows in self.rows.items()}
+
+
+def optimiser(rate: float) -> optax.GradientTransformation:
+    """AdamW with clipped gradients."""
+    return optax.chain(optax.clip_by_global_norm(_CLIP), optax.adamw(rate, weight_decay=_DECAY))
+
+
+def _loss(network: Network, rows: dict[str, Array]) -> tuple[Array, tuple[Array, Array]]:
+    logits, value = jax.vmap(network)(rows["features"].astype(jnp.float32))
+    chance = jax.nn.log_softmax(masked(logits, rows["legal"]))
+    policy = -jnp.where(rows["policy"] > 0, rows["policy"] * chance, 0.0).sum(axis=-1).mean()
+    error = optax.losses.huber_loss(value, rows["value"]).mean()
+    return policy + _VALUE_WEIGHT * error, (policy, error)
+
+
+@eqx.filter_jit
+def learn(network: Network, state: Any, rows: Any, rate: float) -> tuple[Network, Any, Array]:
+    """Take a step for each batch of rows; the network, the optimiser's state and the mean losses [2]."""
+    arrays, static = eqx.partition(network, eqx.is_array)
+
+    def step(carry: tuple[Any, Any], batch: Any) -> tuple[tuple[Any, Any], Array]:
+        arrays, state = carry
+        (_, told), gradient = eqx.filter_value_and_grad(_loss, has_aux=True)(eqx.combine(arrays, static), batch)
+        changes, state = optimiser(rate).update(gradient, state, arrays)
+        return (eqx.apply_updates(arrays, changes), state), jnp.stack(told)
+
+    (arrays, state), told = jax.lax.scan(step, (arrays, state), rows)
+    return eqx.combine(arrays, static), state, told.mean(axis=0)
