@@ -64,7 +64,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise InvalidInputError(f"'{path}' is no checkpoint of an agent: its header does not describe one")
     if about["version"] != VERSION:
         raise InvalidInputError(
-            f"'{path}' is a checkpoint of version {about['version']}; this tierplan reads version {VERSION}: train again"
+            f"'{path}' is a checkpoint of version {about['version']}; this tierplan reads {VERSION}: train again"
         )
     return Checkpoint(arrays, about)
 

@@ -69,7 +69,7 @@ def network_of(checkpoint: Checkpoint, where: str) -> Network:
     about = checkpoint.about
     if about.get("features") != N_FEATURES:
         raise InvalidInputError(
-            f"'{where}' holds a network that sees {about.get('features')} features; this one needs {N_FEATURES}: train again"
+            f"'{where}' holds a network that sees {about.get('features')} features, not {N_FEATURES}: train again"
         )
     return fill_leaves(empty_network(int(about["width"]), int(about["blocks"]), 0), checkpoint.arrays, "network", where)
 

@@ -139,7 +139,7 @@ def _forced(config: Training, at: int, pupil: Pupil, best: Ints) -> tuple[NDArra
     """Shape [V, B]: actions of the teacher, then of the best play so far, then the agent's own."""
     forced = np.full((pupil.program.n_visits, config.plays), FREE, dtype=np.int32)
     share = config.imitation * max(0.0, 1.0 - at / config.imitate_rounds)
-    n_taught, n_again = int(round(share * config.plays)), int(round(config.reanalysis * config.plays))
+    n_taught, n_again = round(share * config.plays), round(config.reanalysis * config.plays)
     forced[:, :n_taught] = pupil.taught[:, None]
     forced[:, n_taught : n_taught + n_again] = best[:, None]
     return forced, n_taught
