@@ -14,9 +14,10 @@ from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.timeline import cost_s
 
 BUDGET = Budget(seconds=1.0, workers=1)
+COMPILES = "muzero"  # for every size of program: tests/test_rl_agent.py
 
 
-@pytest.mark.parametrize("name", planner_names())
+@pytest.mark.parametrize("name", [name for name in planner_names() if name != COMPILES])
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_plan_is_legal_and_no_cheaper_than_the_bound(name: str, data: st.DataObject) -> None:

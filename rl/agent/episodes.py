@@ -1,3 +1,4 @@
+# pyright: basic
 """Whole plays with search, many at once; the actions of some may be given."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# pyright: basic
 """What training keeps and changes: a bounded replay of positions, and the network."""
 
 from dataclasses import dataclass, field

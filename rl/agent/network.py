@@ -1,3 +1,4 @@
+# pyright: basic
 """What the agent sees of a play, and the network that judges it."""
 
 from typing import Any, TypeAlias

@@ -1,3 +1,4 @@
+# pyright: basic
 """The rules of mallocGame as a JAX function of one play, to be mapped over many: a twin of rl/_kernels.py.
 
 Trajectories are those of the kernels, except that drop-backup is not played out: where it would begin, the play is
