@@ -71,3 +71,9 @@ def test_results_survive_a_file(tmp_path: Path) -> None:
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="did you mean 'anneal'"):
         play("aneal", PROGRAM, Effort())
+
+
+def test_a_beam_whose_budget_ends_early_still_plays_to_the_end() -> None:
+    result, plan = play("beam", PROGRAM, Effort(evaluations=1))
+    assert plan is not None
+    assert len(result.actions) == PROGRAM.n_visits
