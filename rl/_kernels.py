@@ -1,5 +1,5 @@
-# pyright: basic
-"""The rules of mallocGame as kernels: docs/mallocgame.md, restated for many plays a second.
+# pyright: basic, reportCallIssue=false
+"""The rules of mallocGame as kernels: docs/mallocgame.md, re-stated.
 
 `Tables` are a program (rl/program.py) and do not change; `State` is one play. Actions of a machine with K tiers:
 `0 .. K-2` copy to that tier, `K-1` keep, `K-1+k` leave in tier k.

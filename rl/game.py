@@ -58,7 +58,8 @@ def blank_state(program: Program) -> Any:
     """Arrays for one play; `_kernels.reset` fills them."""
     from tierplan.rl import _kernels
 
-    return _kernels.State(*(np.zeros(shape, dtype) for shape, dtype in state_shapes(program).values()))
+    arrays: list[Any] = [np.zeros(shape, dtype) for shape, dtype in state_shapes(program).values()]
+    return _kernels.State(*arrays)
 
 
 class Game:
@@ -87,7 +88,7 @@ class Game:
         """Simulated seconds if every tensor is left in its base, and copied where steps can use it."""
         if not np.isfinite(self.replay(np.full(self.program.n_visits, _UNKNOWN))):
             problem, stuck = self.program.problem, self.program.visits[int(self.state.head[7])]
-            name, step = problem.tensor_names[stuck["tensor"]], problem.step_names[stuck["step"]]
+            name, step = problem.tensor_names[int(stuck["tensor"])], problem.step_names[int(stuck["step"])]
             raise InvalidInputError(
                 f"'{problem.name}' does not fit: '{name}' cannot be brought where step {stuck['step']} ({step}) can "
                 "use it, whatever is left out; take a machine with more memory, or one that can reach all of it"

@@ -1,5 +1,6 @@
 """Random programs for the game: blocks of operations whose sizes are drawn, at several levels of difficulty."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -155,7 +156,7 @@ def generate(family: str, seed: int, machine: Machine, level: int = 1) -> Proble
     draft = _Draft()
     FAMILIES[family](draft, rng, int(rng.integers(_LAYERS[level][0], _LAYERS[level][1] + 1)))
     low, high = _TIGHTNESS[level]
-    wanted = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    wanted = math.exp(rng.uniform(math.log(low), math.log(high)))
     scale = wanted * machine.tiers[0].usable / sum(draft.sizes)
     return _problem(draft, machine, scale, f"{family}-{seed}-level{level}")
 

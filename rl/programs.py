@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def _from_suite(uri: str, hardware: str) -> Problem:
 def _problem(name: str, columns: dict[str, Rows]) -> Problem:
     machine = load_machine(DEFAULT_HARDWARE)
     n_steps, n_tensors = len(columns["compute_s"]), len(columns["size"])
-    integers = {key: column.astype(np.int64) for key, column in columns.items() if key != "compute_s"}
+    integers: dict[str, Any] = {key: values.astype(np.int64) for key, values in columns.items() if key != "compute_s"}
     return Problem(
         name=name,
         tiers=tiers_of(machine),

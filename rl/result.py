@@ -72,7 +72,7 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
     """Add lines to a file, with a heading if it is new."""
     is_new = not path.exists() or path.stat().st_size == 0
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
+        writer: csv.DictWriter[str] = csv.DictWriter(file, FIELDS)
         if is_new:
             writer.writeheader()
         writer.writerows(result.row() for result in results)

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Rows: TypeAlias = NDArray[Any]
+Rows: TypeAlias = Any  # a structured array: numpy's types know nothing of fields
 Flags: TypeAlias = NDArray[np.int8]
 
 NONE = -1

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import small
 
+from tierplan.hardware.load import load_machine
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.verify import violations
+from tierplan.rl.generate import generate
 from tierplan.rl.methods.contract import Effort
 from tierplan.rl.methods.registry import is_planner, method_names, play, replayed
 from tierplan.rl.program import program_of
@@ -41,10 +43,12 @@ def test_the_same_seed_plays_the_same(name: str) -> None:
 
 
 def test_searching_beats_random_play() -> None:
-    times = {name: play(name, PROGRAM, Effort(evaluations=200))[0].time_s for name in PLAYERS}
+    hard = program_of(generate("training-v0", 7, load_machine("tpu-v4i"), 1))
+    times = {name: play(name, hard, Effort(evaluations=300))[0].time_s for name in PLAYERS if name != "beam"}
     assert times["anneal"] < times["random"]
     assert times["evolve"] < times["random"]
     assert times["anneal"] < times["greedy-play"]
+    assert times["evolve"] < times["greedy-play"]
 
 
 def test_results_survive_a_file(tmp_path: Path) -> None:
@@ -67,3 +71,9 @@ def test_results_survive_a_file(tmp_path: Path) -> None:
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="did you mean 'anneal'"):
         play("aneal", PROGRAM, Effort())
+
+
+def test_a_beam_whose_budget_ends_early_still_plays_to_the_end() -> None:
+    result, plan = play("beam", PROGRAM, Effort(evaluations=1))
+    assert plan is not None
+    assert len(result.actions) == PROGRAM.n_visits

@@ -1,5 +1,7 @@
 """A play to look at: in words, and as a picture of the fastest tier over time."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +21,9 @@ def profile(game: Game, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """
     from tierplan.rl.env import _kernels
 
+    compiled: Any = _kernels
     image = np.zeros(shape, dtype=np.uint8)
-    _kernels.profile(image, _present(game), shape[0] // 2, game.tables, game.state)
+    compiled.profile(image, _present(game), shape[0] // 2, game.tables, game.state)
     return image
 
 
@@ -51,7 +54,7 @@ def text(game: Game) -> str:
         visit = program.visits[game.at]
         mode = {Mode.READ: "reads", Mode.UPDATE: "updates", Mode.PRODUCE: "produces"}[Mode(int(visit["mode"]))]
         size = show_bytes(int(program.tensors["size"][visit["tensor"]]))
-        step, name = problem.step_names[visit["step"]], problem.tensor_names[visit["tensor"]]
+        step, name = problem.step_names[int(visit["step"])], problem.tensor_names[int(visit["tensor"])]
         lines.append(f"step {visit['step']} ({step}) {mode} '{name}', {size}; legal: {_legal(game)}")
     return "\n".join(lines)
 

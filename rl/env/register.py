@@ -1,5 +1,7 @@
 """Tell Gymnasium of the environment."""
 
+from typing import Any
+
 from tierplan.ir.errors import MissingDependencyError
 
 ENVIRONMENT = "tierplan/MallocGame-v0"
@@ -11,11 +13,12 @@ def register_environments() -> None:
     Raises: MissingDependencyError: Gymnasium is not installed.
     """
     try:
-        from gymnasium.envs.registration import register, registry
+        from gymnasium.envs import registration
     except ImportError:
         raise MissingDependencyError("Gymnasium", "rl") from None
-    if ENVIRONMENT not in registry:
-        register(
+    known: Any = registration
+    if ENVIRONMENT not in known.registry:
+        known.register(
             id=ENVIRONMENT,
             entry_point="tierplan.rl.env.single:MallocGame",
             vector_entry_point="tierplan.rl.env.vector:MallocGameVector",

@@ -1,7 +1,7 @@
 """mallocGame for one agent: `gymnasium.make("tierplan/MallocGame-v0", program="suite://train/bert-8x512")`."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, SupportsFloat
+from typing import Any, SupportsFloat, cast
 
 import gymnasium
 import numpy as np
@@ -9,8 +9,7 @@ from gymnasium import error, spaces
 from numpy.typing import NDArray
 
 from tierplan.ir.errors import InvalidInputError
-from tierplan.rl.env import _kernels as kernels
-from tierplan.rl.env import picture
+from tierplan.rl.env import _kernels, picture
 from tierplan.rl.env.observe import N_SUPPLY, NOW, visit_features
 from tierplan.rl.env.spaces import Named, check_reward, observation_space, programs_named, tables_of
 from tierplan.rl.game import Game
@@ -18,6 +17,7 @@ from tierplan.rl.program import Program, Rules
 from tierplan.rl.tables import Flags
 
 Observation = dict[str, NDArray[Any]]
+kernels: Any = _kernels
 
 
 class MallocGame(gymnasium.Env[Observation, int]):
@@ -31,7 +31,7 @@ class MallocGame(gymnasium.Env[Observation, int]):
             around the present, left out by default. reward: "seconds" saved, or their "share" of the slow plan's time.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 30}
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 30}  # noqa: RUF012
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class MallocGame(gymnasium.Env[Observation, int]):
         self._open(0)
         n_actions = self.game.program.n_actions
         self.action_space: spaces.Discrete = spaces.Discrete(n_actions)  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.observation_space = observation_space(n_actions, ahead, profile)
+        self.observation_space = cast(Any, observation_space(n_actions, ahead, profile))
         self._in_play = False
 
     def _open(self, index: int) -> None:

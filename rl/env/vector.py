@@ -1,6 +1,6 @@
 """Many plays of one program at once, in one kernel: `gymnasium.make_vec("tierplan/MallocGame-v0", num_envs=64)`."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import error, spaces
@@ -9,23 +9,24 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from tierplan.ir.errors import InvalidInputError
-from tierplan.rl.env import _kernels as kernels
+from tierplan.rl.env import _kernels
 from tierplan.rl.env.observe import N_SUPPLY, NOW, visit_features
 from tierplan.rl.env.spaces import Named, check_reward, observation_space, programs_named, tables_of
 from tierplan.rl.game import Game, state_shapes
 from tierplan.rl.program import Rules
 
 Observations = dict[str, NDArray[Any]]
+kernels: Any = _kernels
 
 
-class MallocGameVector(VectorEnv[Observations, NDArray[np.int64], NDArray[np.bool_]]):
+class MallocGameVector(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
     """As `MallocGame`, `num_envs` plays side by side.
 
     Autoreset is Gymnasium's NEXT_STEP: the step after the last of a play begins the next one, whatever its action, and
     brings a reward of 0.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class MallocGameVector(VectorEnv[Observations, NDArray[np.int64], NDArray[np.boo
         if num_envs < 1:
             raise InvalidInputError(f"{num_envs} environments; need at least 1")
         named = programs_named(program)
-        if len(named) > 1:
+        if len(named) != 1:
             raise InvalidInputError("a vector environment plays one program; make one of each")
         self.num_envs, self._ahead = num_envs, ahead
         self.program = tables_of(named[0], hardware, rules)
@@ -56,7 +57,8 @@ class MallocGameVector(VectorEnv[Observations, NDArray[np.int64], NDArray[np.boo
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         shapes = state_shapes(self.program).values()
-        self.states = State(*(np.zeros((num_envs, *shape), dtype) for shape, dtype in shapes))
+        arrays: list[Any] = [np.zeros((num_envs, *shape), dtype) for shape, dtype in shapes]
+        self.states = State(*arrays)
         self._mean_s = float(self.program.own_s.mean())
         self._scale = 1.0 if reward == "seconds" else 1.0 / max(self._game.slow_s, 1e-30)
         self._over = np.zeros(num_envs, dtype=np.bool_)
@@ -74,8 +76,8 @@ class MallocGameVector(VectorEnv[Observations, NDArray[np.int64], NDArray[np.boo
         return self._observed(masks, now, supply), {"action_mask": masks}
 
     def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        self, actions: NDArray[Any]
+    ) -> tuple[Observations, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Play one visit in each."""
         if not self._begun:
             raise error.ResetNeeded("no play has begun: call reset()")

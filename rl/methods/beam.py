@@ -1,4 +1,4 @@
-"""Beam search over the visits, and two searches over whole strings of actions."""
+"""Beam search over the visits."""
 
 import numpy as np
 
@@ -23,6 +23,7 @@ def _pass(best: Best, width: int) -> None:
     beam = [game]
     for _ in range(game.program.n_visits):
         if best.is_over:
+            _finish(best, beam[0])
             return
         found: list[tuple[float, int, int]] = []
         for i, play in enumerate(beam):
@@ -33,6 +34,13 @@ def _pass(best: Best, width: int) -> None:
         beam = _grown(beam, found[:width])
     for play in beam:
         best.offer(play.saved_s, play)
+
+
+def _finish(best: Best, play: Game) -> None:
+    """Where the budget ends in the middle, leave the rest in its base."""
+    while not play.is_over:
+        play.step(play.default())
+    best.offer(play.saved_s, play)
 
 
 def _promise(play: Game, action: int) -> float:

@@ -21,6 +21,8 @@ _PLAYERS = {
     "evolve": "tierplan.rl.methods.strings:evolve",
     "anneal": "tierplan.rl.methods.strings:anneal",
 }
+_END_BY_THEMSELVES = ("greedy", "msa")
+_LONG_S = 3600.0
 _SAME = 1e-9
 _PLANNERS = ("greedy", "msa", "local", "flow")
 
@@ -75,14 +77,17 @@ def play(
 def _planned(
     name: str, problem: Problem, effort: Effort, title: str, hardware: str, bound_s: float
 ) -> tuple[Result, Plan | None]:
-    """A planner under the same budget; its seconds are those of one processor."""
+    """A planner under the same budget: one worker, and as many seconds of wall clock as players have processor time.
+
+    `greedy` and `msa` end by themselves, and are not hurried.
+    """
     from tierplan.planner.contract import Budget
     from tierplan.planner.registry import find_planner
     from tierplan.sim.incremental.session import Simulated
 
     cost = Simulated(problem)
     cost.warm()
-    seconds = effort.cpu_s if math.isfinite(effort.cpu_s) else 3600.0
+    seconds = effort.cpu_s if math.isfinite(effort.cpu_s) and name not in _END_BY_THEMSELVES else _LONG_S
     limit = Budget(seconds=seconds, workers=1, seed=effort.seed, evaluations=effort.evaluations)
     began = time.process_time()
     outcome = find_planner(name)(problem, limit, cost=cost)
