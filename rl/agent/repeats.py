@@ -14,7 +14,7 @@ def period_of(program: Program) -> tuple[int, int, int]:
     Visits are alike if their tensors have the same size, and they read, write and stay for as long.
     """
     visits = program.visits
-    away = np.where(visits["next_step"] >= 0, visits["next_step"] - visits["step"], -1)
+    away = np.where(visits["next"] >= 0, visits["next_step"] - visits["step"], -1)
     rows = np.stack([program.tensors["size"][visits["tensor"]], visits["mode"], visits["read"], visits["write"], away])
     kinds = np.unique(rows, axis=1, return_inverse=True)[1].reshape(-1)
     n, best = len(kinds), (0, 0, 0)
