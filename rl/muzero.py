@@ -118,7 +118,7 @@ def _play(problem: Problem, budget: Budget, floor: Plan | None, notes: list[str]
 def _given(best: Ints, rounds: int, rng: np.random.Generator) -> Ints:
     """Shape [V, B]: actions of the best play, and -1 where the agent decides: everywhere first, then in windows."""
     n = len(best)
-    given = np.repeat(best[:, None], _PLAYS, axis=1).astype(np.int32)
+    given = np.repeat(best[:, None], _PLAYS, axis=1).astype(np.int64)
     for i in range(_PLAYS):
         if rounds == 0 or n <= _LEAST_WINDOW:
             given[:, i] = -1
@@ -149,5 +149,5 @@ class _Agent:
         actions = self._player.play(given, seed, stopped)
         if actions is None:
             return None
-        strings = [row.astype(np.int64) for row in actions.T]
+        strings: list[Ints] = list(actions.T.astype(np.int64))
         return [*strings, *(other for row in strings[:1] for other in tied(self._program, row))]

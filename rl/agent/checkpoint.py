@@ -1,3 +1,4 @@
+# pyright: basic
 """What training leaves on disk: arrays in one safetensors file, all else as JSON in its header; replaced atomically."""
 
 import contextlib

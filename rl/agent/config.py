@@ -72,7 +72,7 @@ def read_training(path: Path) -> Training:
     Raises: InvalidInputError: no such file, a key that is not known, or a value of a wrong kind.
     """
     try:
-        rows = yaml.safe_load(path.read_text())
+        rows: Any = yaml.safe_load(path.read_text())
     except OSError as error:
         raise InvalidInputError(f"cannot read '{path}': {error.strerror}") from None
     except yaml.YAMLError as error:
@@ -81,7 +81,8 @@ def read_training(path: Path) -> Training:
         raise InvalidInputError(f"'{path}': write keys and values, like 'programs: [suite://train/bert-8x512]'")
     known: dict[str, Any] = {f.name: f for f in fields(Training) if f.name != "described"}
     values: dict[str, Any] = {}
-    for key, value in rows.items():
+    pairs: list[tuple[Any, Any]] = list(rows.items())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+    for key, value in pairs:
         if key not in known:
             raise unknown_name(f"key of '{path}'", str(key), known)
         values[key] = _value(path, key, value, known[key].type)
@@ -93,8 +94,9 @@ def read_training(path: Path) -> Training:
 def _value(path: Path, key: str, value: Any, kind: Any) -> Any:
     text = str(kind)
     if "tuple" in text:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
+        items: list[Any] = list(value) if isinstance(value, list) else [None]  # pyright: ignore[reportUnknownArgumentType]
+        if all(isinstance(item, str) for item in items):
+            return tuple(items)
         raise InvalidInputError(f"'{path}' {key}: need a list of names, not {value!r}")
     wanted = {"int": int, "float": float, "bool": bool, "str": str}[getattr(kind, "__name__", text)]
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):

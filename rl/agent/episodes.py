@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportCallIssue=false
 """Whole plays with search, many at once; the actions of some may be given."""
 
 from collections.abc import Callable

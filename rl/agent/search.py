@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportCallIssue=false, reportOperatorIssue=false, reportArgumentType=false
 """Gumbel search over a model of the game, for many plays at once.
 
 Source: "Policy improvement by planning with Gumbel", ICLR 2022, as `mctx.gumbel_muzero_policy`.

@@ -1,3 +1,4 @@
+# pyright: basic
 """Training: rounds of play and learning that can end at any moment and be resumed."""
 
 import csv
@@ -26,7 +27,7 @@ from tierplan.rl.agent.search import Searching
 from tierplan.rl.agent.twin_tables import Sizes, sizes_of
 
 STATE, AGENT, LOG = "state.safetensors", "agent.safetensors", "log.csv"
-FIELDS = (
+FIELDS: tuple[str, ...] = (
     "round", "program", "cpu_s", "positions", "mean_saved", "best_saved", "policy_loss", "value_loss", "evaluated",
 )  # fmt: skip
 
@@ -135,9 +136,9 @@ def _reach(config: Training, at: int, n: int) -> int:
     return min(n, 1 + int(2 * at / config.rounds * n))
 
 
-def _forced(config: Training, at: int, pupil: Pupil, best: Ints) -> tuple[NDArray[np.int32], int]:
+def _forced(config: Training, at: int, pupil: Pupil, best: Ints) -> tuple[Ints, int]:
     """Shape [V, B]: actions of the teacher, then of the best play so far, then the agent's own."""
-    forced = np.full((pupil.program.n_visits, config.plays), FREE, dtype=np.int32)
+    forced = np.full((pupil.program.n_visits, config.plays), FREE, dtype=np.int64)
     share = config.imitation * max(0.0, 1.0 - at / config.imitate_rounds)
     n_taught, n_again = round(share * config.plays), round(config.reanalysis * config.plays)
     forced[:, :n_taught] = pupil.taught[:, None]
