@@ -102,7 +102,7 @@ def _play(problem: Problem, budget: Budget, floor: Plan | None, notes: list[str]
     while not stopped() and rounds < _MOST_ROUNDS:
         if budget.evaluations is not None and evaluations >= budget.evaluations:
             break
-        tried = agent.play(_given(best, rounds, rng), int(rng.integers(2**31)), stopped)
+        tried = agent.play(_given(best, rounds, rng), _draw(rng, 2**31), stopped)
         if tried is None:
             break
         evaluations, rounds = evaluations + len(tried), rounds + 1
@@ -123,10 +123,14 @@ def _given(best: Ints, rounds: int, rng: np.random.Generator) -> Ints:
         if rounds == 0 or n <= _LEAST_WINDOW:
             given[:, i] = -1
             continue
-        length = int(np.exp(rng.uniform(np.log(_LEAST_WINDOW), np.log(n + 1))))
-        first = int(rng.integers(0, max(1, n - length + 1)))
+        length = int(_LEAST_WINDOW * ((n + 1) / _LEAST_WINDOW) ** rng.random())
+        first = _draw(rng, max(1, n - length + 1))
         given[first : first + length, i] = -1
     return given
+
+
+def _draw(rng: np.random.Generator, below: int) -> int:
+    return int(rng.integers(below))
 
 
 class _Agent:

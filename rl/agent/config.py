@@ -1,6 +1,6 @@
 """What `tierplan train` reads: a YAML file of numbers and names."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class Training:
 
     def asdict(self) -> dict[str, Any]:
         """The same as JSON writes it."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k != "described"}
+        rows: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "described"}
+        return rows | {name: list(rows[name]) for name in ("programs", "evaluate", "teachers")}
 
 
 def read_training(path: Path) -> Training:
