@@ -115,6 +115,11 @@ def check_same(before: dict[str, Any], now: Training, where: str) -> None:
     for key, value in now.asdict().items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             raise InvalidInputError(
-                f"'{where}' was trained with {key} = {before.get(key)!r}, the configuration says {value!r}: "
+                f"'{where}' was trained with {key} = {_short(before.get(key))}, the configuration says {_short(value)}: "
                 "take it back, or train anew without --resume in another folder"
             )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]} ..."
