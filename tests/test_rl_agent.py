@@ -147,7 +147,8 @@ def test_the_planner_is_never_worse_than_its_start(monkeypatch: pytest.MonkeyPat
 
 
 def _start(config: Path, folder: Path, *more: str) -> "subprocess.Popen[str]":
-    line = [sys.executable, "-m", "tierplan.cli", "train", str(config), "-o", str(folder), *more]
+    run = "from tierplan.cli import main; main()"
+    line = [sys.executable, "-c", run, "train", str(config), "-o", str(folder), *more]
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -115,7 +115,8 @@ def check_same(before: dict[str, Any], now: Training, where: str) -> None:
     for key, value in now.asdict().items():
         if key not in _MAY_CHANGE and before.get(key) != value:
             raise InvalidInputError(
-                f"'{where}' was trained with {key} = {_short(before.get(key))}, the configuration says {_short(value)}: "
+                f"'{where}' was trained with {key} = {_short(before.get(key))}, the configuration says "
+                f"{_short(value)}: "
                 "take it back, or train anew without --resume in another folder"
             )
 
