@@ -70,9 +70,10 @@ def test_a_changed_configuration_is_refused_but_more_rounds_are_not() -> None:
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    write_checkpoint(path, Checkpoint({"x": np.arange(6).reshape(2, 3)}, {"round": 3}))
+    write_checkpoint(path, Checkpoint({"x": np.arange(6).reshape(2, 3), "n": np.array(5)}, {"round": 3}))
     found = read_checkpoint(path)
     assert np.array_equal(found.arrays["x"], np.arange(6).reshape(2, 3))
+    assert found.arrays["n"].shape == ()
     assert found.about["round"] == 3
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 

@@ -14,8 +14,8 @@ from tierplan.rl.programs import read_program
 
 jax = pytest.importorskip("jax")
 RULES = Rules(slots=16, window=16)
-TASTES = ((0.45, 0.45, 0.1), (0.1, 0.8, 0.1), (0.7, 0.2, 0.1))
-QUICK = ("generator://training-v0/2?level=1", "generator://convnet-v0/1?level=1")
+TASTES = ((0.45, 0.45, 0.1), (0.1, 0.8, 0.1), (0.96, 0.02, 0.02))  # how often to copy, keep and drop
+QUICK = ("generator://training-v0/2?level=1", "generator://transformer-v0/0?level=1")
 LONG = ("suite://train/adam-vit", "suite://train/lstm-16x16", "suite://test/experts-16")
 
 
@@ -36,7 +36,7 @@ def check_same_play(program: Program, twin: Any, seed: int) -> int:
     """Play both at random, mask by mask and reward by reward; how many visits until the end, or drop-backup."""
     from tierplan.rl.agent.twin_tables import board_of, sizes_of
 
-    sizes = sizes_of([program])._replace(visits=128, steps=64, tensors=64) if program.n_visits < 100 else None
+    sizes = sizes_of([program])._replace(visits=256, steps=128, tensors=128) if program.n_visits < 250 else None
     board = jax.tree.map(jax.numpy.asarray, board_of(program, sizes))
     begin, act = twin
     rules = program.rules

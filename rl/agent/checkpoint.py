@@ -31,7 +31,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     from safetensors.numpy import save
 
     header = {"about": json.dumps(checkpoint.about | {"version": VERSION}, sort_keys=True)}
-    text = save({name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()}, metadata=header)
+    text = save({name: np.asarray(array, order="C") for name, array in checkpoint.arrays.items()}, metadata=header)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
