@@ -70,7 +70,7 @@ def _most_reserved(problem: Problem) -> list[int]:
 def _add_tier(places: Places, taken: list[list[int]], k: int, stock: list[Ints] | None, lead: Lead) -> None:
     """One tier; offsets waste what sizes lack to the alignment."""
     problem, padded = places.problem, padded_sizes(places.problem, k)
-    limit = room_bytes(places, k)
+    limit = room_bytes(places.problem, k)
     for unit in (1, *_units(padded, limit)):
         whole = stock if unit == 1 else None
         spans = spans_of_tier(places, k, padded // unit, lead if whole is None else None)

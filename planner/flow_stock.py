@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tierplan.ir.problem import Ints, Mode
+from tierplan.ir.problem import Ints, Mode, Problem
 from tierplan.planner.flow_places import Place, Places
 from tierplan.planner.flow_rows import NOTHING, Sum
 from tierplan.planner.flow_steps import Flow
 
 
-def room_bytes(places: Places, tier: int) -> int:
+def room_bytes(problem: Problem, tier: int) -> int:
     """The most bytes that can lie in a tier, each tensor's rounded up to the alignment, or be reserved there."""
-    problem = places.problem
     most = sum(max(a.reserved[tier] for a in choice.alternatives) for choice in problem.choices)
     usable, alignment = int(problem.tiers.usable[tier]), int(problem.tiers.alignment[tier])
     return max(usable, most) + alignment - 1 if most else -(-usable // alignment) * alignment
@@ -54,7 +53,7 @@ class Group:
 def groups_of(places: Places) -> list[Group]:
     """The single tiers, and the fastest tiers together, whose room can be short."""
     usable = places.problem.tiers.usable
-    single = [Group((k,), room_bytes(places, k)) for k in range(places.problem.n_tiers) if places.pressed[k]]
+    single = [Group((k,), room_bytes(places.problem, k)) for k in range(places.problem.n_tiers) if places.pressed[k]]
     groups = single + [Group(tuple(range(m)), int(usable[:m].sum())) for m in places.short]
     for group in groups:
         for place in itertools.chain.from_iterable(places.of_tensor):

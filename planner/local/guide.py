@@ -11,8 +11,10 @@ from tierplan.planner.local._kernels import Guide
 _LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def guide_of(found: Relaxation, levels: Sequence[float] = _LEVELS) -> Guide:
-    """Wishes near a solution of the relaxation.
+def guide_of(found: Relaxation, levels: Sequence[float] = _LEVELS, *, merged: int = 1) -> Guide:
+    """Wishes near a solution of the relaxation, or of that in which the `merged` fastest tiers are one.
+
+    What is wished in the merged tiers is wished in the slowest of them.
 
     A tensor that lies in a tier by half does so at the levels up to one half: drawn at random, wishes follow the
     fractions on average, and those of one level fit together.
@@ -31,4 +33,4 @@ def guide_of(found: Relaxation, levels: Sequence[float] = _LEVELS) -> Guide:
             wanted = wish(found.lp, found.x, places, level, spread=True)
             base[i, x] = wanted.base
             tier[i, visits], kept[i, visits] = wanted.tier, wanted.kept
-    return Guide(base, tier, kept, known)
+    return Guide(base + merged - 1, tier + merged - 1, kept, known)
