@@ -47,7 +47,7 @@ def test_a_member_that_fails_is_named_and_the_others_go_on(workers: int, monkeyp
     def broken(*_: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(flow_solve, "relax", broken)
+    monkeypatch.setattr(flow_merge, "relaxations", broken)
     problem = weights_that_do_not_fit()
     outcome = auto.plan(problem, Budget(2.0, workers=workers), cost=Simulated(problem))
     assert outcome.cost_s == pytest.approx(BEST_S)
