@@ -14,7 +14,7 @@ from test_planner_local import all_slow, weights_that_do_not_fit
 from tierplan.cli import main
 from tierplan.ir.outcome import Status
 from tierplan.ir.verify import violations
-from tierplan.planner import auto, flow_solve
+from tierplan.planner import auto, flow_merge, flow_solve
 from tierplan.planner.contract import Budget
 from tierplan.planner.local import walk
 from tierplan.planner.registry import DEFAULT, find_planner
