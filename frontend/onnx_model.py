@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tierplan.frontend.array_ops import MOST_ELEMENTS, one_line
+from tierplan.frontend.array_ops import MOST_ELEMENTS
 from tierplan.frontend.onnx_wire import without_payloads
-from tierplan.ir.errors import InvalidInputError, MissingDependencyError
+from tierplan.ir.errors import InvalidInputError, MissingDependencyError, one_line
 
 Array: TypeAlias = NDArray[Any]
 
