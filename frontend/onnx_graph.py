@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from tierplan.frontend.array_ops import ArrayOps, check_total
-from tierplan.frontend.jaxpr_block import Operand, Shape, Source, Value, whole
+from tierplan.frontend.jaxpr_block import Operand, Source, Value, whole
 from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
 from tierplan.frontend.onnx_call import Call, Entry, Result, UnknownNumbersError
 from tierplan.frontend.onnx_control import CONTROL, Scope, controlled
 from tierplan.frontend.onnx_dims import bound_shapes
 from tierplan.frontend.onnx_fold import folded
-from tierplan.frontend.onnx_infer import Inferred
+from tierplan.frontend.onnx_infer import Inferred, Layout
 from tierplan.frontend.onnx_model import Function, Node, OnnxGraph, OnnxModel, Reference, Stored, in_order, read_model
 from tierplan.frontend.onnx_operators import HANDLERS
 from tierplan.ir.errors import InvalidInputError, one_line
@@ -52,7 +52,7 @@ def graph_of_model(model: OnnxModel, name: str, dims: Mapping[str, int], *, fuse
 def block_of_model(model: OnnxModel, dims: Mapping[str, int]) -> tuple[Block, list[Argument], ArrayOps]:
     """The model as primitives, its arguments, and what wrote them (which knows the numbers of its constants)."""
     shapes = bound_shapes(model.graph, dims)
-    reader = _Reader(model, shapes)
+    reader = _Reader(model, dims)
     scope: Scope = {}
     for declared in model.graph.inputs:
         value = reader.ops.value(shapes[declared.name], declared.dtype)
@@ -72,12 +72,12 @@ def block_of_model(model: OnnxModel, dims: Mapping[str, int]) -> tuple[Block, li
 class _Reader:
     """One reading of one model."""
 
-    def __init__(self, model: OnnxModel, shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, model: OnnxModel, dims: Mapping[str, int]) -> None:
         self.ops = ArrayOps()
         self.arguments: dict[Value, Argument] = {}
         self.names: dict[Value, str] = {}
         self._model = model
-        self._inferred = Inferred(model.proto, dict(shapes))
+        self._inferred = Inferred(model.proto, dims)
         self._n_nodes = 0
         self._stored: dict[int, Value] = {}
 
@@ -174,13 +174,12 @@ class _Reader:
         return list(made) if isinstance(made, list | tuple) else [made]  # pyright: ignore[reportReturnType]
 
     def _streamed(self, call: Call, reason: InvalidInputError | None = None) -> list[Result]:
-        layouts: list[tuple[Shape, str]] = []
-        for name in call.node.outputs:
-            found = self._inferred.of(name) if name else ((0,), "bool")
+        layouts: list[Layout] = []
+        for name, found in zip(call.node.outputs, self._inferred.of(call), strict=True):
             if found is None:
                 raise reason or InvalidInputError(
-                    f"{call.node}: the operator is not known here, and the file does not say the shape of '{name}'; "
-                    "run onnx.shape_inference or a shape inference of your runtime over the file first"
+                    f"{call.node}: the operator is not known here, and neither the file nor onnx says the shape of "
+                    f"'{name}'; run a shape inference of your runtime over the file first"
                 )
             layouts.append(found)
         operands = [call.x(n) for n in range(len(call.entries)) if call.has(n)]
