@@ -34,10 +34,11 @@ class Entry:
 
     @property
     def numbers(self) -> Array | None:
-        """Its numbers, where they are known."""
-        if self.known is not None:
-            return self.known
-        return np.asarray(self.source.value) if isinstance(self.source, Literal) else None
+        """Its numbers, where they are known and real."""
+        known = self.known
+        if known is None and isinstance(self.source, Literal):
+            known = np.asarray(self.source.value)
+        return None if known is None or known.dtype.kind == "c" else known
 
     def operand(self, ops: ArrayOps) -> Source:
         """The value as an operand; its numbers are written down where they have no place yet."""

@@ -174,14 +174,18 @@ class _Reader:
         return list(made) if isinstance(made, list | tuple) else [made]  # pyright: ignore[reportReturnType]
 
     def _streamed(self, call: Call, reason: InvalidInputError | None = None) -> list[Result]:
+        try:
+            found = self._inferred.of(call)
+        except InvalidInputError as refusal:
+            raise reason or refusal from None
         layouts: list[Layout] = []
-        for name, found in zip(call.node.outputs, self._inferred.of(call), strict=True):
-            if found is None:
+        for name, layout in zip(call.node.outputs, found, strict=True):
+            if layout is None:
                 raise reason or InvalidInputError(
                     f"{call.node}: the operator is not known here, and neither the file nor onnx says the shape of "
                     f"'{name}'; run a shape inference of your runtime over the file first"
                 )
-            layouts.append(found)
+            layouts.append(layout)
         operands = [call.x(n) for n in range(len(call.entries)) if call.has(n)]
         return [*self.ops.streamed(call.node.op, operands, layouts)]
 

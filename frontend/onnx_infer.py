@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from tierplan.frontend.jaxpr_block import Shape
 from tierplan.frontend.onnx_call import Call, Entry
 from tierplan.frontend.onnx_model import DTYPES
+from tierplan.ir.errors import InvalidInputError
 
 Layout: TypeAlias = tuple[Shape, str]
 _NUMBERS = {name: number for number, name in reversed(DTYPES.items())}
@@ -50,8 +51,9 @@ def said(graph: Any, dims: Mapping[str, int]) -> Iterator[tuple[str, Layout]]:
 def by_onnx(call: Call, dims: Mapping[str, int]) -> dict[str, Layout]:
     """What the onnx package infers of one node: of its inputs it sees layouts, and numbers where they are known.
 
-    Nothing where onnx does not know the operator, or refuses the inputs; nor where an input may list extents without
-    end, for which onnx would take as much memory.
+    Nothing where onnx does not know the operator, nor where an input may list extents without end, for which onnx would
+    take as much memory.
+    Raises: InvalidInputError: the node is not as onnx wants it.
     """
     onnx, node = importlib.import_module("onnx"), call.node
     entries = {name: entry for name, entry in zip(node.inputs, call.entries, strict=True) if entry is not None}
@@ -62,9 +64,12 @@ def by_onnx(call: Call, dims: Mapping[str, int]) -> dict[str, Layout]:
     opsets = [onnx.helper.make_opsetid(node.domain, call.opset)]
     try:
         schema = onnx.defs.get_schema(node.op, call.opset, node.domain)
-        made = onnx.shape_inference.infer_node_outputs(schema, node.proto, types, numbers, opset_imports=opsets)
-    except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError):
+    except onnx.defs.SchemaError:
         return {}
+    try:
+        made = onnx.shape_inference.infer_node_outputs(schema, node.proto, types, numbers, opset_imports=opsets)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InvalidInputError(f"{node}: onnx refuses it: {str(error).strip().splitlines()[0]}") from None
     layouts = {name: _layout(kind, dims) for name, kind in made.items()}
     return {name: layout for name, layout in layouts.items() if layout is not None}
 

@@ -393,6 +393,20 @@ def test_a_shape_that_the_file_says_has_its_dimensions_bound():
         graph(model([node], [value("x", FLOAT, ("n", 3))], [value("y", FLOAT, None)]), n=2)
 
 
+def test_a_node_that_onnx_refuses_is_told_with_its_reason():
+    node = helper.make_node("LpPool", ["x"], ["y"])
+    with pytest.raises(InvalidInputError, match=r"onnx refuses it: .*kernel_shape"):
+        graph(model([node], [value("x", FLOAT, (1, 3, 8, 8))], [value("y", FLOAT, None)]))
+
+
+def test_an_index_that_is_complex_is_no_number():
+    node = helper.make_node("Gather", ["x", "i"], ["y"])
+    made = graph(model([node], [value("x", FLOAT, (4, 3))], [value("y", FLOAT, None)], [
+        numpy_helper.from_array(np.ones((), np.complex64), "i")
+    ]))  # fmt: skip
+    assert [access.bytes for op in made.ops for access in op.writes] == [12]
+
+
 def test_extents_without_end_are_not_inferred():
     node = helper.make_node("Reshape", ["x", "to"], ["y"])
     inputs = [value("x", FLOAT, (4,)), value("to", INT64, (2**31,))]
@@ -400,7 +414,10 @@ def test_extents_without_end_are_not_inferred():
         graph(model([node], inputs, [value("y", FLOAT, None)]))
 
 
-@pytest.mark.parametrize(("limit", "told"), [(np.zeros(0, np.int64), None), (np.ones(1, np.complex64), "no whole")])
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [(np.zeros(0, np.int64), None), (np.ones(1, np.complex64), None), (np.full(1, np.nan), "no whole")],
+)
 def test_a_loop_with_a_limit_that_is_no_number(limit, told):
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["go2"]), helper.make_node("Neg", ["v"], ["v2"])], "body",
