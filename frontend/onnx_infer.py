@@ -57,7 +57,8 @@ def by_onnx(call: Call, dims: Mapping[str, int]) -> dict[str, Layout]:
     """
     onnx, node = importlib.import_module("onnx"), call.node
     entries = {name: entry for name, entry in zip(node.inputs, call.entries, strict=True) if entry is not None}
-    if node.proto is None or any(_endless(entry) for entry in entries.values()):
+    lost = any(name and name not in entries for name in node.inputs)
+    if node.proto is None or lost or any(_endless(entry) for entry in entries.values()):
         return {}
     types = {name: onnx.helper.make_tensor_type_proto(_NUMBERS[_dtype(e)], e.shape) for name, e in entries.items()}
     numbers = {name: onnx.numpy_helper.from_array(e.numbers) for name, e in entries.items() if e.numbers is not None}

@@ -399,12 +399,12 @@ def test_a_node_that_onnx_refuses_is_told_with_its_reason():
         graph(model([node], [value("x", FLOAT, (1, 3, 8, 8))], [value("y", FLOAT, None)]))
 
 
-def test_an_index_that_is_complex_is_no_number():
-    node = helper.make_node("Gather", ["x", "i"], ["y"])
-    made = graph(model([node], [value("x", FLOAT, (4, 3))], [value("y", FLOAT, None)], [
-        numpy_helper.from_array(np.ones((), np.complex64), "i")
-    ]))  # fmt: skip
-    assert [access.bytes for op in made.ops for access in op.writes] == [12]
+@pytest.mark.parametrize(("op", "domain"), [("Gather", ""), ("Resize", "")])
+def test_complex_numbers_decide_about_no_shape(op, domain):
+    node = helper.make_node(op, ["x", "", "i"] if op == "Resize" else ["x", "i"], ["y"], domain=domain)
+    numbers = numpy_helper.from_array(np.ones(2, np.complex64), "i")
+    with pytest.raises(InvalidInputError):
+        graph(model([node], [value("x", FLOAT, (4, 3))], [value("y", FLOAT, None)], [numbers]))
 
 
 def test_extents_without_end_are_not_inferred():
