@@ -13,6 +13,13 @@ _KINDS = (
     "a buffer .csv, an .onnx file, a .pt2 file, XLA HLO text (.txt, .hlo), or module:function for JAX or PyTorch"
 )
 
+_AS_HLO = "write the program as HLO text, jax.jit(f).lower(...).as_text('hlo') or --xla_dump_hlo_as_text"
+_NO_PICKLE = "it may hold a pickle, which is never opened; use safetensors for weights, torch.export.save for programs"
+_INSTEAD = {
+    **dict.fromkeys((".mlir", ".stablehlo", ".pb"), _AS_HLO),
+    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl"), _NO_PICKLE),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
@@ -73,6 +80,8 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
         _refuse(shaping.of_language_model(), "a function; give '--shapes' or 'example_args' in its module")
         return _function(spec, shaping)
     if exists:
+        if path.suffix in _INSTEAD:
+            raise InvalidInputError(f"'{spec}' is not read: {_INSTEAD[path.suffix]}")
         raise InvalidInputError(f"'{spec}' is none of the inputs that tierplan reads: {_KINDS}")
     guess = nearest(spec, names())
     hint = f"did you mean '{guess}'? " if guess else ""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from tierplan.flash_plan import FlashPlan, Wishes, flash_plan, flash_row
 from tierplan.ir.errors import InvalidInputError
-from tierplan.ir.fusion_record import FusionRecord
 from tierplan.ir.graph import Graph
 from tierplan.ir.outcome import Outcome
 from tierplan.ir.problem import Problem
@@ -18,6 +17,7 @@ from tierplan.programs import Shaping, describe, read_program
 
 if TYPE_CHECKING:
     from tierplan.fusing import Fused, Fusing
+    from tierplan.ir.fusion_record import FusionRecord
 
 SERVE = "serve"
 
@@ -69,7 +69,7 @@ class Searched:
 
     problem: Problem
     outcome: Outcome
-    fusion: FusionRecord | None = None
+    fusion: "FusionRecord | None" = None
     told: Told = field(default_factory=lambda: Told({}, lambda: None))
 
 

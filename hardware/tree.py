@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, cast
 
 import yaml
 
-from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.errors import InvalidInputError, one_line
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
@@ -190,5 +190,4 @@ def _position_of_index(text: str, index: int) -> Position:
 
 
 def _error(file: str, position: Position, message: str) -> InvalidInputError:
-    line = f"{file}:{position.line}:{position.column}: {' '.join(message.split())}"
-    return InvalidInputError("".join(c if c.isprintable() else "?" for c in line))
+    return InvalidInputError(one_line(f"{file}:{position.line}:{position.column}: {' '.join(message.split())}"))
