@@ -13,7 +13,7 @@ from tierplan.sim.incremental.session import Simulated
 
 
 def test_wishes_in_merged_tiers_are_in_the_slowest_of_them_or_in_the_fastest() -> None:
-    problem = small.training(4, 1, tiers=3)
+    problem = small.training(12, 1, tiers=3)
     few = guide_of(relax(merged(problem, 2), 10.0), merged=2)
     n_visits = sum(len(of_tensor) for of_tensor in visits_of(problem))
     n_levels = len(guide_of(relax(problem, 10.0)).tier)
