@@ -14,7 +14,7 @@ from tierplan.ir.errors import InvalidInputError, TierplanError
 from tierplan.tasks.contract import End, Ended, Job, Task
 from tierplan.tasks.worker import READY
 
-_START_S = 600.0
+_START_S = 1800.0  # compiling, on a fresh installation and a busy machine
 _LOST_MEMORY = ("bad_alloc", "memoryerror", "out of memory", "cannot allocate memory")
 _TAIL = 4096
 

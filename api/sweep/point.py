@@ -1,6 +1,5 @@
 """One point of a sweep, as a worker runs it: read, lower, plan, simulate; rows of plain values come back."""
 
-import importlib
 import re
 from functools import lru_cache
 from typing import Any
@@ -14,11 +13,14 @@ from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Problem
+from tierplan.ir.tiny import tiny
 from tierplan.ir.units import read_seconds
 from tierplan.pipeline import lower
 from tierplan.pipeline import plan as make_plan
 from tierplan.planner.contract import Budget
+from tierplan.planner.registry import find_planner
 from tierplan.programs import Shaping, read_program
+from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.timeline import simulate
 from tierplan.sweep.axes import Scalar
 from tierplan.sweep.spec import is_setting, split_keys
@@ -70,9 +72,19 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def prepare() -> None:
-    """Import, once in a worker, what every point needs."""
-    for module in ("tierplan.planner.greedy", "tierplan.sim.timeline", "tierplan.frontend.program"):
-        importlib.import_module(module)
+    """Import and compile, once in a worker and before its clock runs, what every point needs."""
+    problem, plan = tiny()
+    Simulated(problem).warm()
+    simulate(problem, plan)
+    find_planner("greedy")(problem, Budget(), cost=Simulated(problem))
+
+
+def prepare_search() -> None:
+    """The same, and the loops of the planners that search."""
+    from tierplan.planner.local.state import warm
+
+    prepare()
+    warm()
 
 
 def read_budget(text: str, seed: int = 0, threads: int = 1) -> Budget:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tierplan.ir.units import read_bytes, read_seconds
 from tierplan.sweep.check import check_machines, check_models, check_names, models_on_disk, sources
 from tierplan.sweep.folder import Found, found_in, identity, key_of, open_folder
-from tierplan.sweep.point import read_budget
+from tierplan.sweep.point import prepare, prepare_search, read_budget, run
 from tierplan.sweep.points import Point, corners, n_points, points
 from tierplan.sweep.search import check_optuna, search
 from tierplan.sweep.spec import Spec
@@ -18,7 +18,7 @@ from tierplan.tasks.journal import Journal, finish
 from tierplan.tasks.open import open_pool
 
 _MORE_S = 600.0
-_WORK, _PREPARE = "tierplan.sweep.point:run", "tierplan.sweep.point:prepare"
+_COMPILED = ("local", "auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,9 @@ def run_sweep(
 def job_of(spec: Spec) -> Job:
     """What a worker does for each point, and within which limits."""
     memory = None if spec.limits.memory is None else read_bytes(spec.limits.memory)
-    return Job(_WORK, _PREPARE, _limit_s(spec), memory)
+    planners = {str(values["planner"]) for branch in spec.branches for values in corners(branch)}
+    ready = prepare_search if planners & set(_COMPILED) else prepare
+    return Job.of(run, prepare=ready, seconds=_limit_s(spec), memory_bytes=memory)
 
 
 def _limit_s(spec: Spec) -> float:
