@@ -22,6 +22,7 @@ _JOIN = "import logging, ray, sys; ray.init(sys.argv[1], logging_level=logging.E
 _JOIN_S = 30.0
 _LOOK_S = 1.0
 _MOST_LOSSES = 5
+_MOST_FAILURES = 20  # of workers to start, one after the other; a node that dies is a few
 
 
 class _Seat:
@@ -63,6 +64,7 @@ class RayPool:
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, tuple[Any, Task]] = {}
         self._looked_s = float("-inf")
+        self._failed = 0
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +137,12 @@ class RayPool:
                     raise TierplanError(f"a Ray worker failed: {str(error).splitlines()[-1]}") from None
                 if task is not None:
                     ends.append(task)
+                    continue
+                self._failed += 1
+                if self._failed > _MOST_FAILURES:
+                    raise TierplanError(f"Ray workers do not start: {str(error).splitlines()[-1].strip()}") from None
                 continue
+            self._failed = 0
             self._idle.append(actor)
             if isinstance(told, str):
                 raise TierplanError(told)

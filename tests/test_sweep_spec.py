@@ -1,6 +1,7 @@
 """What a spec says, which points it has, and how its mistakes are told."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tierplan.ir import units
 from tierplan.ir.errors import InvalidInputError
 from tierplan.sweep.axes import Range, Values, base_number, read_range
 from tierplan.sweep.points import corners, n_points, points
-from tierplan.sweep.spec import parse_spec
+from tierplan.sweep.spec import HardwarePart, LimitsPart, PointsPart, SpecFile, parse_spec
 
 
 def test_a_product_has_every_combination_once_in_order() -> None:
@@ -119,6 +120,18 @@ def test_an_empty_spec_points_to_its_page() -> None:
     with pytest.raises(InvalidInputError, match=r"docs/sweeps\.md"):
         parse_spec("# nothing\n", "s.yaml")
     assert (Path(__file__).parent.parent / "docs" / "sweeps.md").is_file()
+
+
+def test_the_page_shows_the_example_and_explains_every_key() -> None:
+    root = Path(__file__).parent.parent
+    page = (root / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    example = (root / "examples" / "moe_sweep.yaml").read_text(encoding="utf-8")
+    assert shown == "".join(example.splitlines(keepends=True)[1:])
+    assert n_points(parse_spec(example, "moe_sweep.yaml")) == 30
+    named = set(re.findall(r"`([a-z]+)`", page)) | set(re.findall(r"([a-z]+):", page))
+    for part in (SpecFile, PointsPart, HardwarePart, LimitsPart):
+        assert set(part.model_fields) <= named, part
 
 
 def test_the_small_spec_is_what_it_seems() -> None:

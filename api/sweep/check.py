@@ -110,9 +110,8 @@ def models_on_disk(spec: Spec) -> Iterator[Path]:
     """The files that a spec names as models."""
     for branch in spec.branches:
         for values in corners(branch):
-            path = Path(str(values["model"]))
-            if path.is_file():
-                yield path
+            model = str(values["model"])
+            yield from (path for path in (Path(model), Path(model.rpartition(":")[0])) if path.is_file())
 
 
 def _settings(branch: Branch) -> list[dict[str, Scalar]]:

@@ -1,0 +1,77 @@
+"""A sweep on a Ray cluster, of which a node is killed and another joins, gives the rows of one process."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_specs import spec, write_inputs
+from test_sweep_run import tables
+
+from tierplan.sweep.run import Where, run_sweep
+from tierplan.sweep.spec import parse_spec
+from tierplan.tasks.contract import Ended
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without CPUs, and two nodes with one each."""
+    pytest.importorskip("ray")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        nodes = [made.add_node(num_cpus=1) for _ in range(2)]
+    try:
+        yield made, nodes
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def test_a_node_is_killed_and_another_joins(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_inputs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    made, nodes = cluster
+    text = spec(seeds=list(range(60)), planners="greedy")  # 360 points
+    seen: list[str] = []
+    events: dict[int, str] = {}
+
+    def watch(total: int, done: int) -> Callable[[Ended], None]:
+        assert (total, done) == (360, 0)
+
+        def tell(ended: Ended) -> None:
+            seen.append(ended.key)
+            if len(seen) == 60:
+                made.remove_node(nodes[0], allow_graceful=False)
+                events[len(seen)] = "a node was killed"
+            if len(seen) == 120:
+                made.add_node(num_cpus=1)
+                events[len(seen)] = "a node joined"
+
+        return tell
+
+    begin = time.perf_counter()
+    found = run_sweep(parse_spec(text, "s.yaml"), Path("ray"), Where(ray=made.address), watch)
+    ray_s = time.perf_counter() - begin
+    assert len(seen) == len(set(seen)) == len(found) == 360
+    assert all(each.ended.ok for each in found)
+    assert len(events) == 2
+    run_sweep(parse_spec(text, "s.yaml"), Path("one"), Where(1), lambda n, done: lambda ended: None)
+    assert tables("ray") == tables("one")
+    with capsys.disabled():
+        print(f"\n360 points on Ray in {ray_s:.1f} s; after {events}; the rows equal those of one process")
