@@ -23,6 +23,17 @@ pytestmark = [
 ]
 
 
+def patiently(start: Callable[[], Any]) -> Any:
+    """Start a node; Ray gives one 30 seconds, which a busy machine may need more than once."""
+    for _ in range(4):
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    return start()
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A head without CPUs, and two nodes with one each."""
@@ -32,8 +43,10 @@ def cluster() -> Iterator[Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        nodes = [made.add_node(num_cpus=1) for _ in range(2)]
+        made = patiently(
+            lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        )
+        nodes = [patiently(lambda: made.add_node(num_cpus=1)) for _ in range(2)]
     try:
         yield made, nodes
     finally:
@@ -60,7 +73,7 @@ def test_a_node_is_killed_and_another_joins(
                 made.remove_node(nodes[0], allow_graceful=False)
                 events[len(seen)] = "a node was killed"
             if len(seen) == 120:
-                made.add_node(num_cpus=1)
+                patiently(lambda: made.add_node(num_cpus=1))
                 events[len(seen)] = "a node joined"
 
         return tell
