@@ -1,6 +1,6 @@
 """What sweeps cost beside their points: throughput of workers, overhead per point, and time to resume.
 
-    python benchmarks/sweeps.py [--points 20] [--resumed 10000] [--csv FILE]
+    python benchmarks/sweeps.py [--points 20] [--resumed 10000] [--kinds sleep,compute] [--csv FILE]
 
 Prints one line per measurement, wall clock and CPU seconds of all processes, with the load of the machine:
 
@@ -123,17 +123,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=20)
     parser.add_argument("--resumed", type=int, default=10_000)
+    parser.add_argument("--kinds", default="sleep,compute", help="what points of a second do")
     parser.add_argument("--csv", type=Path)
     asked = parser.parse_args()
+    kinds = asked.kinds.split(",")
     measures: list[Callable[[], None]] = [
-        *(lambda k=kind, w=w: swept(k, asked.points, w) for kind in ("sleep", "compute") for w in (1, 2)),
+        *(lambda k=kind, w=w: swept(k, asked.points, w) for kind in kinds for w in (1, 2)),
         *(lambda w=w: swept("nothing", 500, w) for w in (1, 2)),
         lambda: resumed(asked.resumed),
     ]
     for measure in measures:
         measure()
     wall = {row["what"]: row["wall_s"] for row in _rows}
-    for kind in ("sleep", "compute"):
+    for kind in kinds:
         print(f"{kind}: 2 workers have {wall[f'{kind} on 1'] / wall[f'{kind} on 2']:.2f} times the throughput of 1")
     print(f"overhead: {wall['nothing on 1'] / 500 * 1e3:.2f} ms per point on 1 worker")
     if asked.csv:

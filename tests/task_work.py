@@ -52,6 +52,12 @@ def act(what: str) -> str:
     return what
 
 
+def raylet(seconds: float) -> str:
+    """The process that manages the Ray node of this worker."""
+    time.sleep(seconds)
+    return os.environ["RAY_RAYLET_PID"]
+
+
 def unpicklable(_: object) -> Any:
     return lambda: 0
 

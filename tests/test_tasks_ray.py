@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import task_work
 from sweep_specs import spec, write_inputs
 from test_sweep_run import tables
 
 from tierplan.sweep.run import Where, run_sweep
 from tierplan.sweep.spec import parse_spec
-from tierplan.tasks.contract import Ended
+from tierplan.tasks.contract import Ended, Job, Task
+from tierplan.tasks.open import open_pool
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,7 +27,7 @@ pytestmark = [
 
 def patiently(start: Callable[[], Any]) -> Any:
     """Start a node; Ray gives one 30 seconds, which a busy machine may need more than once."""
-    for _ in range(4):
+    for _ in range(10):
         try:
             return start()
         except Exception as error:
@@ -86,5 +88,8 @@ def test_a_node_is_killed_and_another_joins(
     assert len(events) == 2
     run_sweep(parse_spec(text, "s.yaml"), Path("one"), Where(1), lambda n, done: lambda ended: None)
     assert tables("ray") == tables("one")
+    with open_pool(Job.of(task_work.raylet), ray=made.address) as pool:
+        nodes_used = {ended.value for ended in pool.run(Task(str(n), 0.2) for n in range(60))}
+    assert len(nodes_used) == 2  # the one that stayed, and the one that joined
     with capsys.disabled():
         print(f"\n360 points on Ray in {ray_s:.1f} s; after {events}; the rows equal those of one process")
