@@ -1,8 +1,10 @@
 """A sweep on a Ray cluster, of which a node is killed and another joins, gives the rows of one process."""
 
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,21 @@ def patiently(start: Callable[[], Any]) -> Any:
     return start()
 
 
+def agent_ports() -> dict[str, int]:
+    """Free ports for the agents of a node, which it need then not wait for."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in names]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+
+
+def join(cluster: Any) -> Any:
+    """Add a node with one CPU."""
+    return patiently(lambda: cluster.add_node(num_cpus=1, **agent_ports()))
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A head without CPUs, and two nodes with one each."""
@@ -45,10 +62,9 @@ def cluster() -> Iterator[Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = patiently(
-            lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        )
-        nodes = [patiently(lambda: made.add_node(num_cpus=1)) for _ in range(2)]
+        head = {"num_cpus": 0, "include_dashboard": False}
+        made = patiently(lambda: Cluster(initialize_head=True, head_node_args=head | agent_ports()))
+        nodes = [join(made) for _ in range(2)]
     try:
         yield made, nodes
     finally:
@@ -75,7 +91,7 @@ def test_a_node_is_killed_and_another_joins(
                 made.remove_node(nodes[0], allow_graceful=False)
                 events[len(seen)] = "a node was killed"
             if len(seen) == 120:
-                patiently(lambda: made.add_node(num_cpus=1))
+                join(made)
                 events[len(seen)] = "a node joined"
 
         return tell
