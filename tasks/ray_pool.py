@@ -21,6 +21,7 @@ _ANSWER_S = 5.0
 _JOIN = "import logging, ray, sys; ray.init(sys.argv[1], logging_level=logging.ERROR, log_to_driver=False)"
 _JOIN_S = 30.0
 _LOOK_S = 1.0
+_FAREWELL_S = 1.0
 _MOST_LOSSES = 5
 _MOST_FAILURES = 20  # of workers to start, one after the other; a node that dies is a few
 
@@ -30,6 +31,7 @@ class _Seat:
 
     def __init__(self, path: list[str], job: Job) -> None:
         sys.path += [folder for folder in path if folder not in sys.path]
+        self._raylet = os.getppid()
         self._pool = ProcessPool(job, workers=1)
 
     def ready(self) -> bool:
@@ -42,6 +44,10 @@ class _Seat:
             (ended,) = self._pool.run([task])
         except TierplanError as error:
             return str(error)
+        if ended.end is End.CRASHED:  # perhaps with its node, which takes this actor with it a little later
+            time.sleep(_FAREWELL_S)
+            if os.getppid() != self._raylet:
+                os._exit(1)
         return ended
 
 
