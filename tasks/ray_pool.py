@@ -29,7 +29,9 @@ _MOST_FAILURES = 20  # of workers to start, one after the other; a node that die
 class _Seat:
     """The actor for one CPU of the cluster: a pool of one process, so that a task that dies kills no actor."""
 
-    def __init__(self, path: list[str], job: Job) -> None:
+    def __init__(self, folder: str, path: list[str], job: Job) -> None:
+        if os.path.isdir(folder):  # so that relative paths mean here what they mean to the caller
+            os.chdir(folder)
         sys.path += [folder for folder in path if folder not in sys.path]
         self._raylet = os.getppid()
         self._pool = ProcessPool(job, workers=1)
@@ -164,7 +166,7 @@ class RayPool:
         cpus = int(self._ray.cluster_resources().get("CPU", 0))
         wanted = cpus if self._most is None else min(cpus, self._most)
         for _ in range(wanted - len(self._idle) - len(self._starting) - len(self._running)):
-            actor = self._seat.remote(sys.path, self._job)
+            actor = self._seat.remote(os.getcwd(), sys.path, self._job)
             self._starting[actor.ready.remote()] = actor
 
     def _stop(self) -> None:
