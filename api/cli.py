@@ -17,6 +17,7 @@ from tierplan.commands.models import models
 from tierplan.commands.plan import plan
 from tierplan.commands.reproduce import reproduce
 from tierplan.commands.simulate import simulate
+from tierplan.commands.sweep import sweep
 from tierplan.commands.verify import verify
 from tierplan.ir.errors import InvalidPlanError, TierplanError
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware):
+for _command in (plan, experts, compare, sweep, simulate, verify, allocate, cascade, reproduce, models, hardware):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
 
@@ -52,7 +53,7 @@ def _options(  # pyright: ignore[reportUnusedFunction]
 
 def main() -> None:
     """Run the command line; every expected error is one line on standard error."""
-    arguments = sys.argv[1:]
+    arguments = _with_addresses(sys.argv[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: planners return the best plan so far
     try:
         code = app(arguments or ["--help"], standalone_mode=False)
@@ -77,6 +78,13 @@ def main() -> None:
         sys.stderr.close()
         code = 0
     sys.exit(code)
+
+
+def _with_addresses(arguments: list[str]) -> list[str]:
+    """Arguments in which `--ray` without an address has one; typer knows no option whose value may be left out."""
+    follows = [*arguments[1:], "-"]
+    pairs = zip(arguments, follows, strict=False)
+    return [part for one, after in pairs for part in ((one, "auto") if one == "--ray" and after[:1] == "-" else (one,))]
 
 
 def _complain(message: str, debug: bool) -> None:

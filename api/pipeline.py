@@ -1,7 +1,7 @@
 """The way from a program to a verified plan: lower, plan, verify, simulate."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tierplan.hardware.load import load_hardware
 from tierplan.ir.errors import InvalidInputError, InvalidPlanError
@@ -19,16 +19,20 @@ from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.lowering import lower as lower_graph
 from tierplan.sim.timeline import simulate as run
 
+if TYPE_CHECKING:
+    from tierplan.hardware.build import Hardware
+
 Program = Graph | Problem | Callable[..., Any] | Any
 
 
-def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()) -> Problem:
+def lower(program: Program, hardware: "str | Machine | Hardware", *, args: Sequence[Any] = ()) -> Problem:
     """The placement problem of a program on a machine.
 
     Args:
         program: a graph, a problem (returned as it is), a JAX function, traced with `args`, an ExportedProgram of
             torch.export, or a torch module, exported with `args`.
-        hardware: the name of a built-in machine, the path of a hardware file, or a machine.
+        hardware: the name of a built-in machine, the path of a hardware file, a machine, or what a hardware file
+            describes.
         args: example arguments of a function or module: arrays, `jax.ShapeDtypeStruct`s, or tensors on any device,
             `meta` included; no data is read.
 
@@ -51,11 +55,11 @@ def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()
     return lower_graph(trace(program, tuple(args), name=name), machine, seconds=seconds)
 
 
-def machine_of(hardware: str | Machine) -> tuple[Machine, Callable[[Op], float | None] | None]:
+def machine_of(hardware: "str | Machine | Hardware") -> tuple[Machine, Callable[[Op], float | None] | None]:
     """The machine, and how its arrays of processing elements time an operation, if it has any."""
     if isinstance(hardware, Machine):
         return hardware, None
-    found = load_hardware(hardware)
+    found = load_hardware(hardware) if isinstance(hardware, str) else hardware
     if found.spatial is None:
         return found.machine, None
     from tierplan.sim.spatial_machine import spatial_machine

@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,24 @@ def progress(what: str, budget_s: float | None = None) -> Generator[None]:
         timer.cancel()
         timer.join()
         bar.stop()
+
+
+@contextmanager
+def counted(what: str, total: int, done: int = 0) -> Generator[Callable[[str], None]]:
+    """Show on a terminal how many of `total` are done; call what this yields for each, with what there is to tell."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total, completed=done, told="")
+        yield lambda told: bar.update(task, advance=1, told=told)
 
 
 def check_folder(path: Path) -> None:

@@ -46,7 +46,14 @@ def read_hardware(text: str, file: str) -> Hardware:
 
     Raises: InvalidInputError: one line that says what is wrong, where, and what to write instead.
     """
-    tree = read_tree(text, file)
+    return build_hardware(read_tree(text, file))
+
+
+def build_hardware(tree: Tree) -> Hardware:
+    """Build the machine that the values of a file describe.
+
+    Raises: InvalidInputError: as `read_hardware`.
+    """
     try:
         entry = HardwareFile.model_validate(tree.value)
     except ValidationError as error:
@@ -147,6 +154,7 @@ def _tier(tree: Tree, index: int, entry: TierEntry) -> Tier:
             queue_depth=entry.queue_depth,
             read_j=entry.read_energy,
             write_j=entry.write_energy,
+            price=entry.price,
         )
     except InvalidInputError as error:
         raise tree.error(("tiers", index), str(error)) from None

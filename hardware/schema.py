@@ -55,6 +55,7 @@ EnergyPerByte = Annotated[
 EnergyPerOp = Annotated[
     float, BeforeValidator(_reader(units.ENERGY_PER_OP, units.read_energy_per_op)), _json(units.ENERGY_PER_OP)
 ]
+Price = Annotated[float, BeforeValidator(_reader(units.PRICE, units.read_price)), _json(units.PRICE)]
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:+/>-]*$")]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -149,6 +150,7 @@ class TierEntry(_Entry):
     queue_depth: Count = Field(default=1, description="Reads in flight at once. Default: 1.")
     read_energy: EnergyPerByte | None = Field(default=None, description="Energy of a read; leave out if not known.")
     write_energy: EnergyPerByte | None = Field(default=None, description="Energy of a write; leave out if not known.")
+    price: Price | None = Field(default=None, description="Price of its capacity; leave out if not known.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "TierEntry":

@@ -59,8 +59,8 @@ def show_path(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
-def read_tree(text: str, file: str) -> Tree:
-    """Parse one YAML document.
+def read_tree(text: str, file: str, *, see: str = "see docs/hardware.md for what a machine needs") -> Tree:
+    """Parse one YAML document; an error for an empty one ends in `see`.
 
     Assumes: mappings have text keys; aliases are followed up to a bounded number of values.
     Raises: InvalidInputError: syntax error, empty file, duplicate key, tag, merge key, or a file
@@ -70,7 +70,7 @@ def read_tree(text: str, file: str) -> Tree:
         loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
-            raise InvalidInputError(f"{file}: the file is empty; see docs/hardware.md for what a machine needs")
+            raise InvalidInputError(f"{file}: the file is empty; {see}")
         walk = _Walk(loader, file)
         value = walk.read(root, ())
     except _TooDeepError as error:

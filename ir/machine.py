@@ -29,7 +29,7 @@ class Tier:
     `read_curve` gives the bandwidth reached by chunk size, for flash: (bytes, bytes/s) points
     with rising chunk sizes; between two points it is interpolated linearly.
 
-    Units: bytes, bytes per second, seconds, joules per byte (None: not known).
+    Units: bytes, bytes per second, seconds, joules per byte, US dollars per byte (None: not known).
     """
 
     name: str
@@ -46,6 +46,7 @@ class Tier:
     queue_depth: int = 1
     read_j: float | None = None
     write_j: float | None = None
+    price: float | None = None
 
     def __post_init__(self) -> None:
         _positive(f"capacity of tier '{self.name}'", self.capacity)
@@ -165,6 +166,12 @@ class Machine:
             raise InvalidInputError(
                 f"no link leads from tier '{name}' towards compute; add one to 'links', or make the tier direct"
             )
+
+    @property
+    def price(self) -> float | None:
+        """US dollars of the tiers that have a price; None if none has."""
+        known = [tier.capacity * tier.price for tier in self.tiers if tier.price is not None]
+        return sum(known) if known else None
 
     def tier_index(self, name: str) -> int:
         """Position of the tier of that name, 0 nearest to compute."""
