@@ -11,6 +11,7 @@ from tierplan.commands.allocate import allocate
 from tierplan.commands.cascade import cascade
 from tierplan.commands.compare import compare
 from tierplan.commands.compare_xla import compare_xla
+from tierplan.commands.emit import emit
 from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware):
+for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware, emit):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
 
