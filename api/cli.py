@@ -17,6 +17,7 @@ from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
 from tierplan.commands.reproduce import reproduce
+from tierplan.commands.sensitivity import sensitivity
 from tierplan.commands.simulate import simulate
 from tierplan.commands.verify import verify
 from tierplan.ir.errors import InvalidPlanError, TierplanError
@@ -30,7 +31,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware, emit):
+for _command in (
+    plan,
+    experts,
+    compare,
+    simulate,
+    verify,
+    allocate,
+    cascade,
+    reproduce,
+    models,
+    hardware,
+    emit,
+    sensitivity,
+):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
 

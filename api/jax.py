@@ -43,7 +43,7 @@ class Report:
 class Offloaded:
     """A function that returns what the original does, and keeps activations where the plan keeps them.
 
-    Derivatives are those of the original function, which moves nothing: plan and transform the function that takes them.
+    Derivatives are those of the original function, which moves nothing: plan and transform the one that takes them.
     """
 
     def __init__(self, fn: Callable[..., Any], problem: Problem, gaps_found: tuple[Gap, ...], name: str) -> None:
@@ -145,8 +145,8 @@ def offload(
     """The same function, whose activations leave device memory and return as a plan has it.
 
     Device memory is what operations reach without a link; all other tiers are JAX's `pinned_host`. An activation that
-    the plan keeps out of device memory between two uses is copied to the host and back, at the steps of the plan: a fetch
-    cannot begin before the step before it is over, and a step whose room was given up waits for the copy out.
+    the plan keeps out of device memory between two uses is copied to the host and back, at the steps of the plan: a
+    fetch cannot begin before the step before it is over, and a step whose room was given up waits for the copy out.
     Weights and other arguments stay where the caller put them.
 
     Args:
@@ -155,8 +155,8 @@ def offload(
         recompute: whether what is computed again faster than it is copied out and back is computed again.
 
     Raises:
-        InvalidInputError: no plan; an activation on a disk; and when it is called: a function that is not the planned one,
-            which names the first difference.
+        InvalidInputError: no plan; an activation on a disk; and when it is called: a function that is not the planned
+            one, which names the first difference.
         MissingDependencyError: JAX is not installed.
     """
     from tierplan.frontend.jax_function import require_jax
@@ -167,6 +167,10 @@ def offload(
             raise InvalidInputError("a plan alone has no names: give its problem too, or a plan file")
         chosen = plan
     else:
+        if not isinstance(plan, str | Path | PlanFile):
+            raise InvalidInputError(
+                f"'plan' is a {type(plan).__name__}; give a plan file, its path, or the plan of an outcome that has one"
+            )
         file = plan if isinstance(plan, PlanFile) else _read(str(plan))
         if file.fusion is not None:
             raise InvalidInputError("the plan is for fused kernels, and XLA fuses by itself; plan without --fusion")
@@ -249,6 +253,6 @@ def _check_same(recorded: "Recorded", problem: Problem, name: str) -> None:
 
 def _another(problem: Problem, name: str, why: str) -> InvalidInputError:
     return InvalidInputError(
-        f"the plan for '{problem.name}' is not for '{name}' with these arguments: {why}; plan this function with arguments of "
-        "these shapes"
+        f"the plan for '{problem.name}' is not for '{name}' with these arguments: {why}; plan this function with "
+        "arguments of these shapes"
     )

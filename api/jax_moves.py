@@ -17,8 +17,8 @@ from tierplan.sim.timeline import simulate
 class Gap:
     """An activation that the plan keeps out of device memory for a while.
 
-    It is copied out when step `out` begins (made there by that step where `at_birth`), its bytes on the device are given
-    up when step `dropped` begins, and it is back for step `needed`, fetched from the beginning of step `back` on.
+    It is copied out when step `out` begins (made there by that step where `at_birth`), its bytes on the device are
+    given up when step `dropped` begins, and it is back for step `needed`, fetched from the beginning of `back` on.
     `again`: it is computed again at `back` instead, and never copied.
     """
 
@@ -48,8 +48,8 @@ def gaps(problem: Problem, plan: Plan, *, recompute: bool = False) -> tuple[Gap,
             continue
         if devices[r.tier] is Device.DISK:
             raise InvalidInputError(
-                f"the plan puts '{problem.tensor_names[r.tensor]}' in '{problem.tiers.names[r.tier]}', which JAX does not "
-                "reach from within a function; plan for a machine without that tier"
+                f"the plan puts '{problem.tensor_names[r.tensor]}' in '{problem.tiers.names[r.tier]}', which JAX does "
+                "not reach from within a function; plan for a machine without that tier"
             )
         if _on_device(problem, r.tier):
             _join(held[r.tensor], r.start, r.stop)

@@ -38,8 +38,8 @@ def check_pure(recorded: Recorded, name: str) -> None:
     for flat in recorded.flats:
         if flat.equation.effects:
             raise InvalidInputError(
-                f"'{name}' has the side effect '{flat.equation.primitive.name}', whose place among moved steps is not known; "
-                "take it out (jax.debug calls, callbacks)"
+                f"'{name}' has the side effect '{flat.equation.primitive.name}', whose place among moved steps is not "
+                "known; take it out (jax.debug calls, callbacks)"
             )
 
 
@@ -59,6 +59,7 @@ class _Run:
         self.host: dict[str, Array] = {}
         self.token: Array | None = None
         self.awaited: list[str] = []
+        self.made: set[str] = set()
         self.again = {gap.tensor for gap in schedule.gaps if gap.again}
         self.events: dict[int, list[tuple[int, Gap]]] = defaultdict(list)
         self.born_away: set[str] = set()
@@ -85,10 +86,7 @@ class _Run:
                     (self._leave, self._drop, self._return)[kind](gap)
             done = max(done, step)
             self._operate(op)
-        found: list[Array] = []
-        for output in self.recorded.outputs:
-            found.append(output.val if isinstance(output, core.Literal) else self._value(output, {}))
-        return found
+        return [self._value(output, {}) for output in self.recorded.outputs]
 
     def _leave(self, gap: Gap) -> None:
         if gap.tensor in self.device and gap.tensor not in self.host:
@@ -120,15 +118,18 @@ class _Run:
         self._wait_for_copies(op)
         for access in op.writes:
             number = self.number.get(access.tensor)
-            if number is None or number not in self.recorded.maker:
-                continue
-            made = self._computed(number, local)
-            self.token = made
-            if access.tensor in self.born_away:
-                self.host[access.tensor] = jax.device_put(made, jax.memory.Space.Host)
-                self.awaited.append(access.tensor)
-            else:
-                self.device[access.tensor] = made
+            if number is not None and number in self.recorded.maker and access.tensor not in self.made:
+                self._keep(access.tensor, self._computed(number, local))
+
+    def _keep(self, tensor: str, made: Array) -> None:
+        """Put what was made where the plan has it made."""
+        self.made.add(tensor)
+        self.token = made
+        if tensor in self.born_away:
+            self.host[tensor] = jax.device_put(made, jax.memory.Space.Host)
+            self.awaited.append(tensor)
+        else:
+            self.device[tensor] = made
 
     def _wait_for_copies(self, op: Op) -> None:
         """Let the first operand that lies on the device wait for the copies whose bytes are given up."""
@@ -170,9 +171,18 @@ class _Run:
                 continue
             if todo[-1] not in local:
                 given = [self._value(operand, local) for operand in flat.operands]
-                local.update(zip(flat.results, _bound(flat.equation, given), strict=True))
+                made = dict(zip(flat.results, _bound(flat.equation, given), strict=True))
+                local |= made
+                self._keep_others(made, number)
             todo.pop()
         return local[number]
+
+    def _keep_others(self, made: dict[int, Array], wanted: int) -> None:
+        """Keep the other results of an equation that has several, so that no loop runs once for each."""
+        for number, value in made.items():
+            name = self.recorded.tensor.get(number)
+            if len(made) > 1 and number != wanted and name is not None and name not in self.made:
+                self._keep(name, value)
 
     def _stored(self, number: int) -> bool:
         name = self.recorded.tensor.get(number)
@@ -193,7 +203,9 @@ class _Run:
 
 
 def _bound(equation: Any, given: list[Array]) -> list[Array]:
-    functions, parameters = equation.primitive.get_bind_params(equation.params)
+    """The results of one equation. Versions of JAX differ in whether functions come apart from other parameters."""
+    told = equation.primitive.get_bind_params(equation.params)
+    functions, parameters = told if isinstance(told, tuple) else ((), told)
     with equation.ctx.manager:
         found = equation.primitive.bind(*functions, *given, **parameters)
     return list(found) if equation.primitive.multiple_results else [found]

@@ -1,7 +1,7 @@
 """A traced function as equations that can be run one by one, with the tensor of the graph that each result is.
 
-Calls of jit are read into their callers; all other equations that hold programs (loops, branches, checkpoints, functions
-with rules of their own for derivatives) are run as they are, and what lies inside them has no tensor here.
+Calls of jit are read into their callers; all other equations that hold programs (loops, branches, checkpoints,
+functions with rules of their own for derivatives) are run as they are, and what lies inside them has no tensor here.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

@@ -194,16 +194,16 @@ def test_what_lies_on_disk_is_mapped(tmp_path: Path) -> None:
     [
         ("llama2-7b", 32 * 9 + 3, {"blk.31.ffn_gate.weight": ("model.layers.31.mlp.gate_proj.weight",)}),
         ("gpt2", 12 * 12 + 4, {"blk.0.attn_qkv.bias": ("transformer.h.0.attn.c_attn.bias",)}),
-        ("gemma2-9b", 42 * 11 + 2, {"blk.1.post_ffw_norm.weight": ("model.layers.1.post_feedforward_layernorm.weight",)}),
+        ("gemma2-9b", 42 * 11 + 2, {
+            "blk.1.post_ffw_norm.weight": ("model.layers.1.post_feedforward_layernorm.weight",),
+        }),
         ("qwen3-30b-a3b", 48 * 12 + 3, {
             "blk.5.ffn_up_exps.weight": ("model.layers.5.mlp.experts.gate_up_proj",),
             "blk.5.ffn_down_exps.weight": ("model.layers.5.mlp.experts.down_proj",),
         }),
     ],
 )  # fmt: skip
-def test_names_of_configurations_are_those_of_gguf_files(
-    model: str, n: int, some: dict[str, tuple[str, ...]]
-) -> None:
+def test_names_of_configurations_are_those_of_gguf_files(model: str, n: int, some: dict[str, tuple[str, ...]]) -> None:
     arch: Any = read_config(load(model), model)
     table = gguf_names(arch)
     assert len(table) == n
@@ -314,7 +314,13 @@ def test_accelerate_takes_the_map_and_finds_every_weight_where_the_plan_has_it(m
     modeling = pytest.importorskip("accelerate.utils.modeling")
 
     def where(name: str) -> int:
-        return FLASH if "final" in name or "ln_f" in name else DDR if re.search(r"\.(1|5)\..*(mlp|fc|Dense)", name) else VRAM
+        return (
+            FLASH
+            if "final" in name or "ln_f" in name
+            else DDR
+            if re.search(r"\.(1|5)\..*(mlp|fc|Dense)", name)
+            else VRAM
+        )
 
     file = placed(model, where)
     emitted = emit(file, "accelerate")

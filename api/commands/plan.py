@@ -71,8 +71,8 @@ def plan(
         str | None,
         typer.Option(
             metavar="RUNTIME",
-            help="Print what makes a runtime follow the plan: llama.cpp, accelerate, vllm or jax. The table then goes to "
-            "standard error.",
+            help="Print what makes a runtime follow the plan: llama.cpp, accelerate, vllm or jax. The table then goes "
+            "to standard error.",
         ),
     ] = None,
     as_json: AsJson = False,

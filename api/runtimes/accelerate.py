@@ -1,7 +1,7 @@
 """A `device_map` and `max_memory` for Hugging Face Accelerate, as Python source.
 
-Source: accelerate's `check_device_map` and `infer_auto_device_map`, `utils/modeling.py`: a key is a module or a parameter and
-counts for all below it; every parameter needs one.
+Source: accelerate's `check_device_map` and `infer_auto_device_map`, `utils/modeling.py`: a key is a module or a
+parameter and counts for all below it; every parameter needs one.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,9 @@ def _modules(found: Mapping[str, Place], source: Source) -> tuple[dict[str, int 
         modules.setdefault(tensor.name.removesuffix(".weight").removesuffix(".bias"), "cpu")
     if idle:
         size = show_bytes(sum(tensor.size for tensor in idle))
-        notes.append(f"{len(idle)} weights ({size}) take no part in the planned phase and go to the CPU, like {idle[0].name}")
+        notes.append(
+            f"{len(idle)} weights ({size}) take no part in the planned phase and go to the CPU, like {idle[0].name}"
+        )
     decoder = source.decoder
     if decoder is not None and decoder.tied and decoder.causal and "lm_head" not in modules:
         tables = [name for name in modules if name.endswith(("embed_tokens", "wte", "word_embeddings"))]
@@ -100,7 +102,7 @@ def _tell(file: PlanFile, found: Mapping[str, Place], source: Source, notes: lis
     back = sum(place.size for place in weights if place.device is not Device.GPU)
     if back and bytes_on(weights, Device.GPU):
         notes.append(
-            f"{show_bytes(back)} of weights are copied to the GPU module by module in every turn, when their module runs; "
+            f"{show_bytes(back)} of weights are copied to the GPU module by module in every turn, when it runs; "
             "the plan prefetches, or reads in place, and needs no room for whole modules"
         )
     caches = bytes_on(found.values(), Device.CPU, TensorKind.STATE.value)
@@ -110,7 +112,9 @@ def _tell(file: PlanFile, found: Mapping[str, Place], source: Source, notes: lis
             'generate with cache_implementation="offloaded"'
         )
     if source.decoder is not None and source.decoder.experts is not None:
-        notes.append("names of experts are those of the checkpoint; a version of transformers that stacks them has others")
+        notes.append(
+            "names of experts are those of the checkpoint; a version of transformers that stacks them has others"
+        )
     if file.problem.cyclic and source.asked.shaping.phase == "train":
         notes.append("gradients and optimizer states are not in a device_map")
 
@@ -122,7 +126,9 @@ def _text(
     lines = [f"# device_map for {file.model} on {file.hardware}, by tierplan {file.version} ({file.planner})"]
     lines += [f"# approximated: {note}" for note in notes]
     lines.append(f"device_map = {pformat(dict(device_map), sort_dicts=False, width=100)}")
-    lines.append(f'# for device_map="auto", which then decides anew within these bytes\nmax_memory = {dict(max_memory)!r}')
+    lines.append(
+        f'# for device_map="auto", which then decides anew within these bytes\nmax_memory = {dict(max_memory)!r}'
+    )
     disk = ', offload_folder="offload"' if "disk" in device_map.values() else ""
     lines.append(f"# AutoModelForCausalLM.from_pretrained(MODEL, device_map=device_map{disk})")
     return "\n".join(lines)

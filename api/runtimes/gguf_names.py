@@ -1,7 +1,7 @@
 """What a GGUF file calls the weights that a plan calls by the names of the transformers library.
 
-Source: `naming.GGUF`, the tensor names of llama.cpp's gguf-py. Expert matrices that stand one by one in a checkpoint, and
-fused gate and up projections, are stacks of their own in a GGUF file.
+Source: `naming.GGUF`, the tensor names of llama.cpp's gguf-py. Expert matrices that stand one by one in a checkpoint,
+and fused gate and up projections, are stacks of their own in a GGUF file.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -21,15 +21,15 @@ NAME = "jax"
 def emit(file: PlanFile, wanted: Wanted) -> Emitted:
     """Source that transforms the planned function.
 
-    Raises: InvalidInputError: the plan is for no JAX function, or for another than the one of that name now; or it needs
-        what JAX cannot do.
+    Raises: InvalidInputError: the plan is for no JAX function, or for another than the one of that name now; or it
+        needs what JAX cannot do.
     """
     asked = read_asked(file.model)
     spec = wanted.model or asked.spec
     place, colon, name = spec.rpartition(":")
     if not colon or Path(spec).exists() or asked.shaping.phase == "serve":
         raise InvalidInputError(
-            f"'{spec}' is no JAX function, which --emit jax needs; for a language model use llama.cpp, accelerate or vllm"
+            f"'{spec}' is no JAX function, which --emit jax needs; language models have llama.cpp, accelerate, vllm"
         )
     if file.problem.choices:
         raise InvalidInputError("JAX has nothing for the choices of this plan; plan without them")
@@ -88,7 +88,8 @@ def _notes(file: PlanFile) -> list[str]:
     away = _arguments(file)
     if away:
         notes.append(
-            f"{len(away)} arguments lie off the device in the plan, like '{away[0]}'; JAX has them where the caller puts them"
+            f"{len(away)} arguments lie off the device in the plan, like '{away[0]}'; here they lie where the caller "
+            "has put them"
         )
     if len(file.problem.tiers.names) > 2:
         notes.append("JAX knows device and host memory: tiers that operations reach without a link count as one")

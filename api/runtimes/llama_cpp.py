@@ -37,7 +37,7 @@ _ROUNDED = ("int8", "uint8", "int4", "uint4")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Where llama.cpp shall keep tensors: `n_gpu_layers` with the output, expert stacks of the first layers, patterns."""
+    """Where llama.cpp shall keep tensors: layers with the output, expert stacks of the first layers, patterns."""
 
     n_gpu_layers: int
     n_cpu_moe: int
@@ -120,7 +120,8 @@ def _on_cpu(
             mixed.append(stored)
     if mixed:
         notes.append(
-            f"{len(mixed)} tensors hold weights that the plan keeps apart, like {mixed[0]}; each goes where most of it is"
+            f"{len(mixed)} tensors hold weights that the plan keeps apart, like {mixed[0]}; each goes where most of it "
+            "lies"
         )
     notes.append("tensor names are those of llama.cpp's converter; plan the .gguf file itself for its sizes and names")
     return cpu, list(table)
@@ -219,7 +220,9 @@ def _cache_stays_back(found: Mapping[str, Place], n_layers: int, n_gpu_layers: i
     stays = 2 * back > total
     if 0 < back < total:
         moved, where = (total - back, "off") if stays else (back, "on")
-        notes.append(f"the cache of layers on the GPU lies on it as a whole or not: {show_bytes(moved)} more go {where} it")
+        notes.append(
+            f"the cache of layers on the GPU lies on it as a whole or not: {show_bytes(moved)} more go {where} it"
+        )
     return stays
 
 

@@ -40,8 +40,8 @@ def devices_of(tiers: Tiers) -> tuple[Device, ...]:
     """What a runtime calls each tier.
 
     Assumes: operations read GPU memory in place and without a link; a tier that they cannot read in place, with a
-    read curve or with at least 10 us to its first byte, is a disk; all others are host memory. Where the tier nearest to
-    compute is called like host memory (dram, ddr, ram, cpu), the machine has no GPU.
+    read curve or with at least 10 us to its first byte, is a disk; all others are host memory. Where the tier nearest
+    to compute is called like host memory (dram, ddr, ram, cpu), the machine has no GPU.
     """
     found: list[Device] = []
     for k in range(len(tiers.names)):

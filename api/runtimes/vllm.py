@@ -32,8 +32,8 @@ def emit(file: PlanFile, wanted: Wanted) -> Emitted:
     cache = bytes_on(found, Device.CPU, TensorKind.STATE.value)
     if cache:
         raise InvalidInputError(
-            f"vLLM keeps the cache of running sequences on the GPU, and this plan has {show_bytes(cache)} of it in host "
-            "memory; plan a smaller --batch or --context"
+            f"vLLM keeps the cache of running sequences on the GPU, and this plan has {show_bytes(cache)} of it in "
+            "host memory; plan a smaller --batch or --context"
         )
     notes: list[str] = []
     back = bytes_on(found, Device.CPU) / wanted.gpus
@@ -46,15 +46,19 @@ def emit(file: PlanFile, wanted: Wanted) -> Emitted:
         offload = math.ceil(100 * back / 2**30) / 100
         flags += ["--cpu-offload-gb", f"{offload:.2f}"]
         notes.append(
-            f"vLLM takes the first {offload:.2f} GiB of weights in the order in which it makes them, not those that the plan "
-            "keeps off the GPU, and reads them in place in every pass"
+            f"vLLM takes the first {offload:.2f} GiB of weights in the order in which it makes them, not those that "
+            "the plan keeps off the GPU, and reads them in place in every pass"
         )
     if wanted.gpus > 1:
         flags += ["--tensor-parallel-size", str(wanted.gpus)]
         notes.append(f"the plan takes the machine's memory as one; each of the {wanted.gpus} GPUs gets an equal part")
     if share > _TIGHT:
-        notes.append(f"the plan fills {share:.0%} of the GPU, and CUDA and vLLM need room of their own: plan with less memory")
-    notes.append("what the weights leave of this share of the memory, vLLM gives to the cache: at least what is planned")
+        notes.append(
+            f"the plan fills {share:.0%} of the GPU, and CUDA and vLLM need room of their own: plan with less memory"
+        )
+    notes.append(
+        "what the weights leave of this share of the memory, vLLM gives to the cache: at least what is planned"
+    )
     if source.gguf is not None:
         notes.append("vLLM reads .gguf files, but wants the tokenizer of the original model: --tokenizer")
     return Emitted(NAME, shlex.join(flags), tuple(notes), {"arguments": flags})
