@@ -9,6 +9,7 @@ import typer
 from tierplan import __version__
 from tierplan.commands.allocate import allocate
 from tierplan.commands.cascade import cascade
+from tierplan.commands.check_jax import check_jax
 from tierplan.commands.compare import compare
 from tierplan.commands.compare_xla import compare_xla
 from tierplan.commands.emit import emit
@@ -47,6 +48,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
+app.command("check-jax")(check_jax)
 
 
 def _print_version(wanted: bool) -> None:

@@ -167,7 +167,7 @@ def offload(
             raise InvalidInputError("a plan alone has no names: give its problem too, or a plan file")
         chosen = plan
     else:
-        if not isinstance(plan, str | Path | PlanFile):
+        if not isinstance(plan, str | Path | PlanFile):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidInputError(
                 f"'plan' is a {type(plan).__name__}; give a plan file, its path, or the plan of an outcome that has one"
             )

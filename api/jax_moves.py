@@ -81,11 +81,10 @@ def _of_tensor(problem: Problem, tensor: int, held: list[tuple[int, int]], away:
     reads = [int(t) for t, mode in zip(steps, problem.access_mode[uses], strict=True) if mode == Mode.READ]
     first = int(steps.min())
     found: list[Gap] = []
-    before = held[0] if held and held[0][0] <= first else None
-    born_away = before is None
-    if before is not None and away[0] >= before[1]:
+    born_away = not held or held[0][0] > first
+    since = first + 1 if born_away else held[0][1]
+    if away[0] > since:
         return []
-    since = first + 1 if born_away else before[1]
     out = first if born_away else max(away[0], first + 1)
     for needed in reads:
         if needed < since:

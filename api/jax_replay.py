@@ -3,7 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,3 +209,73 @@ def _bound(equation: Any, given: list[Array]) -> list[Array]:
     with equation.ctx.manager:
         found = equation.primitive.bind(*functions, *given, **parameters)
     return list(found) if equation.primitive.multiple_results else [found]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRun:
+    """One operation of the graph as a function of the values that it reads, which returns those that it makes."""
+
+    name: str
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    run: Callable[..., tuple[Array, ...]]
+
+
+def kernels(recorded: Recorded) -> list[KernelRun]:
+    """The operations of a recorded function in their order; a loop is one, under the name of its first operation."""
+    known = {*recorded.inputs, *recorded.captured}
+    number = {name: n for n, name in recorded.tensor.items()}
+    found: list[KernelRun] = []
+    for op in recorded.graph.ops:
+        wanted = [number[access.tensor] for access in op.writes if access.tensor in number]
+        wanted = [n for n in wanted if n in recorded.maker and n not in known]
+        if wanted:
+            found.append(_kernel(recorded, op.name, wanted, known))
+            known.update(found[-1].writes)
+    return found
+
+
+def _kernel(recorded: Recorded, name: str, wanted: list[int], known: set[int]) -> KernelRun:
+    """The equations between what is known and what is wanted, and all tensors that they make on the way."""
+    order: list[int] = []
+    reads: dict[int, None] = {}
+    todo = [recorded.maker[n] for n in reversed(wanted)]
+    seen: set[int] = set()
+    while todo:
+        index = todo[-1]
+        operands = [n for n in recorded.flats[index].operands if isinstance(n, int)]
+        missing = [recorded.maker[n] for n in operands if n not in known and recorded.maker[n] not in seen]
+        if missing and index not in seen:
+            todo.extend(missing)
+            continue
+        todo.pop()
+        if index not in seen:
+            seen.add(index)
+            order.append(index)
+            reads.update(dict.fromkeys(n for n in operands if n in known))
+    made = [n for index in order for n in recorded.flats[index].results]
+    writes = tuple(n for n in made if n in wanted or (n in recorded.tensor and n not in known))
+
+    def run(*given: Array) -> tuple[Array, ...]:
+        values: dict[int, Array] = dict(zip(reads, given, strict=True))
+        for index in order:
+            flat = recorded.flats[index]
+            operands = [n.val if isinstance(n, core.Literal) else values[n] for n in flat.operands]
+            values.update(zip(flat.results, _bound(flat.equation, operands), strict=True))
+        return tuple(values[n] for n in writes)
+
+    return KernelRun(name, tuple(reads), writes, run)
+
+
+def last_values(recorded: Recorded, known: dict[int, Array]) -> list[Array]:
+    """The results of a function of which all operations have run."""
+    found: list[Array] = []
+    for output in recorded.outputs:
+        if isinstance(output, core.Literal):
+            found.append(output.val)
+            continue
+        if output not in known:
+            kernel = _kernel(recorded, "result", [output], set(known))
+            known |= dict(zip(kernel.writes, kernel.run(*(known[n] for n in kernel.reads)), strict=True))
+        found.append(known[output])
+    return found

@@ -1,9 +1,9 @@
 """How the time of a turn changes as one part of a machine becomes smaller or larger, slower or faster.
 
 The problem is lowered once; each point changes one number of it and is planned anew. Legality knows no bandwidth, so
-the plan of the machine as it is stays legal at every bandwidth, and at every larger capacity; so do plans that were found
-at less capacity. Each point keeps the fastest of these and of what its own search finds. So more capacity is never slower
-here, though a search with a budget may find less where there is more to search.
+the plan of the machine as it is stays legal at every bandwidth, and at every larger capacity; so do plans that were
+found at less capacity. Each point keeps the fastest of these and of what its own search finds. So more capacity is
+never slower here, though a search with a budget may find less where there is more to search.
 
 Assumes: what exists before a program that runs once lies in the same tier at every capacity.
 """

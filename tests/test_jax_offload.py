@@ -70,7 +70,7 @@ def draws(n: int = 6, rows: int = 128) -> tuple[list[jax.Array], jax.Array]:
 
 def plan_of(fn: Callable[..., Any], args: Any, machine: Machine, planner: str = "greedy") -> tuple[Problem, Plan]:
     problem = tierplan.lower(fn, machine, args=args)
-    outcome = tierplan.plan(problem, machine, planner=planner, budget=3.0)
+    outcome = tierplan.plan(problem, machine, planner=planner, budget=60.0)
     assert outcome.plan is not None, outcome
     return problem, outcome.plan
 
@@ -172,7 +172,7 @@ def without(problem: Problem, plan: Plan, tensor: str) -> Plan:
     """A legal plan that copies a tensor out once it is made, and back a step before its last use."""
     index = problem.tensor_names.index(tensor)
     (whole,) = [r for r in plan.residencies if r.tensor == index]
-    made, back = whole.start, whole.stop - 2
+    made, back = whole.start, whole.stop - 6
     pieces = (
         replace(whole, stop=made + 3), replace(whole, start=back, offset=50_000_000),
         Residency(index, 1, 0, made + 1, whole.stop),
@@ -299,7 +299,7 @@ compute:
   matrix: {float32: 1 Tflop/s}
   vector: {float32: 1 Tflop/s}
 tiers:
-  - {name: hbm, capacity: 1100 kB, bandwidth: 1 TB/s}
+  - {name: hbm, capacity: 1200 kB, bandwidth: 1 TB/s}
   - {name: ddr, capacity: 1 GB, bandwidth: 100 GB/s, direct: false}
 links:
   - {from: ddr, to: hbm, bandwidth: 50 GB/s, duplex: true}
@@ -309,7 +309,20 @@ links:
 def test_emitted_source_runs_and_names_what_leaves(run: Run, tmp_path: Path) -> None:
     (tmp_path / "named.py").write_text(NAMED)
     (tmp_path / "gpu.yaml").write_text(HARDWARE)
-    ran = run("plan", "named.py:graded", "-H", "gpu.yaml", "--planner", "greedy", "-o", "plan.json", "--emit", "jax")
+    ran = run(
+        "plan",
+        "named.py:graded",
+        "-H",
+        "gpu.yaml",
+        "--planner",
+        "greedy",
+        "--budget",
+        "60s",
+        "-o",
+        "plan.json",
+        "--emit",
+        "jax",
+    )
     assert ran.code == 0, ran.err
     names: dict[str, Any] = {}
     exec(compile(ran.out, "emitted", "exec"), names)
