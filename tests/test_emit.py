@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_files import Q4_K, llama_gguf, llama_metadata, write_gguf
+from test_cli_bad_input import refused
 from test_cli_commands import Run, json_of, run
 
 from tierplan.frontend.config import read_config
@@ -241,7 +242,7 @@ def test_experts_of_a_checkpoint_go_where_most_of_their_stack_lies(tmp_path: Pat
         ("accelerate", "{gguf}", None, MACHINE, "a .gguf file has none"),
         ("vllm", "gpt2", None, NO_GPU, "needs a GPU, and 'box' has none"),
         ("vllm", "t5-base", None, MACHINE, "does not run models of the family t5"),
-        ("vllm", "gpt2", Shaping(phase="train", context=8), MACHINE, "does not train"),
+        ("vllm", "gpt2", Shaping(phase="train", context=8), MACHINE, "vllm does not train"),
         ("vllm", "gpt2", Shaping(dtype="int8", context=8), MACHINE, "need a quantised checkpoint"),
         ("lama.cpp", "gpt2", None, MACHINE, "did you mean 'llama.cpp'?"),
     ],
@@ -258,6 +259,21 @@ def test_what_a_runtime_cannot_do_is_told(
 def test_vllm_refuses_what_must_lie_on_its_gpu(part: str, tier: int, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         emit(placed("gpt2", lambda name: tier if part in name else VRAM), "vllm")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("layers.py:layer", "--emit", "vllm"), "is no language model"),
+        (("gpt2", "--emit", "jax"), "is no JAX function"),
+        (("gpt2", "--phase", "train", "--emit", "llama.cpp"), "does not train"),
+        (("gpt2", "--phase", "serve", "--prompt", "8", "--new", "8", "--emit", "vllm"), "is a mean turn"),
+    ],
+)
+def test_what_cannot_be_emitted_is_refused_before_it_is_planned(
+    run: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(run, "plan", *arguments, "-H", "laptop")
 
 
 def test_an_old_plan_for_another_model_names_the_mismatch(tmp_path: Path) -> None:

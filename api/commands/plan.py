@@ -88,14 +88,14 @@ def plan(
     from tierplan.terminal import check_folder, print_json, progress, write_whole
 
     find_planner(planner)
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
     if emit is not None:
-        from tierplan.runtimes.emitted import check_runtime
+        from tierplan.runtimes.emitted import check_emits
 
-        check_runtime(emit)
+        check_emits(emit, model, shaping)
     if output is not None:
         check_folder(output)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
-    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
     wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
     fusing = read_fusing(fusion, scratch, launch, region_ops)
     with progress(f"planning {model}"):

@@ -59,6 +59,20 @@ def read_asked(description: str) -> Asked:
     return Asked(spec, Shaping(**lengths, **words, cyclic=cyclic), options)  # pyright: ignore[reportArgumentType]
 
 
+def check_asked(asked: Asked, runtime: str) -> None:
+    """Refuse what no plan of it could be emitted for a runtime of language models.
+
+    Raises: InvalidInputError: a service, training, or no language model.
+    """
+    phase = asked.shaping.phase
+    if phase == "serve":
+        raise InvalidInputError(f"a plan of --phase serve is a mean turn; plan --phase decode to emit for {runtime}")
+    if phase == "train" and runtime != "accelerate":
+        raise InvalidInputError(f"{runtime} does not train; plan --phase decode or prefill")
+    if asked.shaping.shapes is not None or _is_no_model(asked.spec):
+        raise InvalidInputError(f"'{asked.spec}' is no language model, and {runtime} runs nothing else")
+
+
 def read_source(file: PlanFile, runtime: str, model: str | None = None) -> Source:
     """The language model that a plan is for, or the one that the user names.
 
@@ -66,8 +80,7 @@ def read_source(file: PlanFile, runtime: str, model: str | None = None) -> Sourc
         cannot be read; or it is not the one that was planned, which names the tensor that tells.
     """
     asked = read_asked(file.model)
-    if asked.shaping.phase == "serve":
-        raise InvalidInputError(f"a plan of --phase serve is a mean turn; plan --phase decode to emit for {runtime}")
+    check_asked(asked, runtime)
     if file.problem.choices:
         what = ", ".join(f"--{name}" for name in asked.beyond) or file.problem.choices[0].name
         raise InvalidInputError(
@@ -76,8 +89,6 @@ def read_source(file: PlanFile, runtime: str, model: str | None = None) -> Sourc
         )
     spec = model or asked.spec
     asked = Asked(spec, asked.shaping, asked.beyond)
-    if asked.shaping.shapes is not None or _is_no_model(spec):
-        raise InvalidInputError(f"'{spec}' is no language model, and {runtime} runs nothing else; use --emit jax")
     try:
         arch, names, gguf = _read_model(spec)
         graph = read_program(spec, asked.shaping)

@@ -3,10 +3,12 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from tierplan.ir.errors import InvalidInputError, unknown_name
 from tierplan.ir.plan_file import PlanFile
+from tierplan.programs import Shaping
 
 _WHERE = {
     "llama.cpp": "tierplan.runtimes.llama_cpp",
@@ -68,6 +70,22 @@ def check_runtime(name: str) -> None:
     """
     if name not in _WHERE:
         raise unknown_name("runtime", name, _WHERE)
+
+
+def check_emits(runtime: str, model: str, shaping: Shaping) -> None:
+    """Refuse, before anything is planned, a program that a runtime does not run.
+
+    Raises: InvalidInputError: no such runtime, or not for this kind of program.
+    """
+    check_runtime(runtime)
+    from tierplan.runtimes.asked import Asked, check_asked
+
+    if runtime != "jax":
+        check_asked(Asked(model, shaping, {}), runtime)
+    elif ":" not in model or Path(model).exists():
+        raise InvalidInputError(
+            f"'{model}' is no JAX function, which --emit jax needs: module:function or file.py:function"
+        )
 
 
 def emit(file: PlanFile, runtime: str, wanted: Wanted | None = None) -> Emitted:

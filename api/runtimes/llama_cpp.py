@@ -70,8 +70,6 @@ def emit(file: PlanFile, wanted: Wanted) -> Emitted:
     arch = source.decoder
     if arch is None:
         raise InvalidInputError(f"llama.cpp's flags are written for decoders; '{source.arch.name}' has an encoder too")
-    if source.asked.shaping.phase == "train":
-        raise InvalidInputError("llama.cpp does not train; plan --phase decode or prefill")
     found = places(file.problem, file.plan)
     notes: list[str] = []
     cpu, names = _on_cpu(source, arch, found, notes)

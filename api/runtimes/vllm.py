@@ -77,8 +77,6 @@ def _check(file: PlanFile, source: Source) -> None:
             f"vLLM keeps weights on the GPU or in host memory, and this plan has {show_bytes(disk)} of them on disk; "
             "plan for a machine with more memory, or emit for llama.cpp or accelerate"
         )
-    if source.asked.shaping.phase == "train":
-        raise InvalidInputError("vLLM does not train; plan --phase decode or prefill")
     if source.arch.family in _NOT_RUN:
         raise InvalidInputError(f"vLLM does not run models of the family {source.arch.family}")
 
