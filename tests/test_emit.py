@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import Q4_K, llama_gguf, llama_metadata, write_gguf
 from test_cli_bad_input import refused
@@ -148,6 +148,7 @@ def test_experts_of_the_first_layers_have_an_option_of_their_own(tmp_path: Path)
     assert "ffn_gate_exps" in llama(others).text
 
 
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["dense", "experts"])
 def test_every_tensor_lands_where_it_belongs_by_one_pattern_at_most(kind: str, data: st.DataObject) -> None:
@@ -363,6 +364,7 @@ def test_accelerate_takes_the_map_and_finds_every_weight_where_the_plan_has_it(m
 _NAMES = [".".join(parts) for parts in itertools.product("ab", repeat=4)]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(_NAMES), st.sampled_from([0, "cpu"]), min_size=1))
 def test_collapsed_maps_say_the_same(modules: dict[str, int | str]) -> None:
     found = collapsed(modules)
