@@ -227,6 +227,17 @@ def test_what_is_sooner_computed_again_than_copied_is_computed_again() -> None:
     assert [gap.again for gap in gaps(fast, plan, recompute=True)] == [False]
 
 
+def test_what_cannot_be_computed_again_is_copied() -> None:
+    """Every copy here is dearer than its operation, but what the operations of layers read is gone by then."""
+    args, graded = draws(), jax.value_and_grad(layers_loss)
+    problem, plan = plan_of(graded, args, gpu(200_000, link=1e7))
+    found = gaps(problem, plan, recompute=True)
+    assert found
+    assert not all(gap.again for gap in found)
+    moved = planned_jax.offload(graded, plan, problem=problem, recompute=True)
+    same(jax.jit(moved)(*args), graded(*args))
+
+
 def test_without_host_memory_nothing_moves_and_a_warning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     args, graded = draws(), jax.value_and_grad(layers_loss)
     problem, plan = plan_of(graded, args, gpu(200_000))
