@@ -87,6 +87,10 @@ def inside(jaxpr: Any) -> Any:
     return jaxpr
 
 
+def on_host(variable: Any) -> bool:
+    return "host" in str(variable.aval)
+
+
 def peak_of(fn: Callable[..., Any], args: Any) -> int:
     """Bytes of device memory that values of a traced function hold at the fullest equation, arguments aside."""
     jaxpr = inside(jax.make_jaxpr(fn)(*args).jaxpr)
@@ -99,8 +103,8 @@ def peak_of(fn: Callable[..., Any], args: Any) -> int:
             same_bytes = name in ("reshape", "optimization_barrier", "name")
             source = eqn.invars[i] if same_bytes else None
             root[v] = root.get(source, source) if source is not None else v
-            on_host = "host" in str(v.aval)
-            if root[v] is v and not on_host and v in last:
+            away = on_host(v)
+            if root[v] is v and not away and v in last:
                 held[v] = v.aval.size * v.aval.dtype.itemsize
         peak = max(peak, sum(held.values()))
         alive = {root.get(v, v) for v, until in last.items() if until > n and (v in root or v in held)}
@@ -145,16 +149,14 @@ def test_copies_are_those_of_the_plan_at_its_steps() -> None:
     assert text.count("MemorySpace.Device") == n_gaps
     assert text.count("MemorySpace.Host") == len({gap.tensor for gap in gaps(problem, plan)})
     equations = inside(jax.make_jaxpr(moved)(*args).jaxpr).eqns
-    barred = {v for eqn in equations if eqn.primitive.name == "optimization_barrier" for v in eqn.outvars}
     fetches = [n for n, eqn in enumerate(equations) if "MemorySpace.Device" in str(eqn.params.get("devices"))]
     outs = [n for n, eqn in enumerate(equations) if "MemorySpace.Host" in str(eqn.params.get("devices"))]
-    assert all(equations[n].invars[0] in barred for n in fetches)
+    tied = {
+        eqn.outvars[0] for eqn in equations if eqn.primitive.name == "optimization_barrier" and on_host(eqn.invars[0])
+    }
+    assert {equations[n].invars[0] for n in fetches} == tied
     assert max(outs) < min(fetches)
-    waiting = [
-        eqn
-        for eqn in equations
-        if eqn.primitive.name == "optimization_barrier" and "host" not in str(eqn.invars[0].aval)
-    ]
+    waiting = [eqn for eqn in equations if eqn.primitive.name == "optimization_barrier" and not on_host(eqn.invars[0])]
     assert len(waiting) >= 2
     for gap in gaps(problem, plan):
         assert 0 < gap.out <= gap.dropped <= gap.back <= gap.needed < problem.n_steps
