@@ -72,11 +72,16 @@ __all__ = [
 ]
 
 
+_MODULES = ("jax",)
+
+
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"tierplan.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'tierplan' has no attribute '{name}'")
     return getattr(importlib.import_module(_WHERE[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_WHERE])
+    return sorted({*globals(), *_WHERE, *_MODULES})

@@ -9,13 +9,16 @@ import typer
 from tierplan import __version__
 from tierplan.commands.allocate import allocate
 from tierplan.commands.cascade import cascade
+from tierplan.commands.check_jax import check_jax
 from tierplan.commands.compare import compare
 from tierplan.commands.compare_xla import compare_xla
+from tierplan.commands.emit import emit
 from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
 from tierplan.commands.reproduce import reproduce
+from tierplan.commands.sensitivity import sensitivity
 from tierplan.commands.simulate import simulate
 from tierplan.commands.sweep import sweep
 from tierplan.commands.verify import verify
@@ -30,9 +33,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, sweep, simulate, verify, allocate, cascade, reproduce, models, hardware):
+_COMMANDS = (
+    plan, experts, compare, sweep, sensitivity, simulate, verify, emit, allocate, cascade, reproduce, models, hardware,
+)  # fmt: skip
+for _command in _COMMANDS:
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
+app.command("check-jax")(check_jax)
 
 
 def _print_version(wanted: bool) -> None:

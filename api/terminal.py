@@ -71,6 +71,28 @@ def counted(what: str, total: int, done: int = 0) -> Generator[Callable[[str], N
         yield lambda told: bar.update(task, advance=1, told=told)
 
 
+@contextmanager
+def steps(what: str, total: int) -> Generator[Callable[[str], None]]:
+    """A bar of so many parts on a terminal's standard error; the function that is given tells which part begins."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        begun = 0
+
+        def told(part: str) -> None:
+            nonlocal begun
+            bar.update(task, description=f"{what}: {part}", completed=begun)
+            begun += 1
+
+        yield told
+
+
 def check_folder(path: Path) -> None:
     """Refuse a file whose folder does not exist, before any work is done for it."""
     if not path.parent.is_dir():
@@ -91,13 +113,18 @@ def write_whole(path: Path, text: str) -> None:
 
     Raises: InvalidInputError: the folder is missing or cannot be written to.
     """
+    write_bytes_whole(path, text.encode("utf-8"))
+
+
+def write_bytes_whole(path: Path, content: bytes) -> None:
+    """As `write_whole`, for a file that is no text."""
     try:
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise InvalidInputError(f"cannot write '{path}': {error.strerror}") from None
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.chmod(draft, 0o666 & ~_umask())
         os.replace(draft, path)
     except OSError as error:
