@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,33 @@ def progress(what: str, budget_s: float | None = None) -> Generator[None]:
     timer.start()
     try:
         yield
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
+
+
+@contextmanager
+def steps(what: str, total: int) -> Generator[Callable[[int], None]]:
+    """As `progress`, for work whose amount is known; call what comes with the amount that is done."""
+    if not sys.stderr.isatty():
+        yield lambda _amount: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(what, total=total)
+    timer = threading.Timer(_PATIENCE_S, bar.start)
+    timer.start()
+    try:
+        yield lambda amount: bar.advance(task, amount)
     finally:
         timer.cancel()
         timer.join()
