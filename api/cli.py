@@ -17,6 +17,7 @@ from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
 from tierplan.commands.reproduce import reproduce
+from tierplan.commands.run_flash import run_flash
 from tierplan.commands.simulate import simulate
 from tierplan.commands.verify import verify
 from tierplan.ir.errors import InvalidPlanError, TierplanError
@@ -33,6 +34,7 @@ app = typer.Typer(
 for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware, calibrate):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
+app.command("run-flash")(run_flash)
 
 
 def _print_version(wanted: bool) -> None:

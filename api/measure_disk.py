@@ -1,7 +1,7 @@
 """Throughput of a disk: random reads by chunk size and threads, past the page cache."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from tierplan.sim.flash_fit import Fit, ReadPoint, fit_read_model
 CHUNKS = (4096, 8192, 16384, 32768, 65536, 131072, 262144, 1048576)
 THREADS = (1, 4, 8, 16, 32)
 _CALL_BYTES = 4 * 2**20  # read by one call, at least so many
+_PIECE = 4 * 2**20
 _CALL_READS = 256  # and at most so many at once, as a layer's neurons are
 _ENOUGH = 0.95  # of the best throughput: more threads than reach it are not worth having
 
@@ -31,8 +32,8 @@ class DiskRate:
 class DiskFigures:
     """What a disk was measured to do. `curve`: (chunk, bytes/s) with `queue_depth` threads, never falling.
 
-    `fit`: the read model of that curve; `latency_s`: what one thread alone waits for the first byte of a read. One model of
-    all thread counts would be wrong where the processor, not the drive, limits many small reads.
+    `fit`: the read model of that curve; `latency_s`: what one thread alone waits for the first byte of a read. One
+    model of all thread counts would be wrong where the processor, not the drive, limits many small reads.
     """
 
     past_cache: str
@@ -44,10 +45,11 @@ class DiskFigures:
     curve: tuple[tuple[int, float], ...]
 
 
-def random_pieces(seed: int = 0) -> Callable[[int, int], bytes]:
-    """Bytes that no drive can compress."""
+def random_pieces(n_bytes: int, seed: int = 0) -> Iterator[bytes]:
+    """So many bytes that no drive can compress."""
     random = np.random.default_rng(seed)
-    return lambda _offset, length: random.bytes(length)
+    for begin in range(0, n_bytes, _PIECE):
+        yield random.bytes(min(_PIECE, n_bytes - begin))
 
 
 def disk_rates(

@@ -83,7 +83,7 @@ def measure(name: str, effort: Effort, started: Callable[[int], Callable[[int], 
     if devices:
         compute += jax_rates(devices[0], effort.repeats, advance)
     with scratch_file(
-        effort.folder, effort.file_bytes, random_pieces(), lambda n: advance(-(-n // _WRITE_PIECE))
+        effort.folder, effort.file_bytes, random_pieces(effort.file_bytes), lambda n: advance(n // _WRITE_PIECE)
     ) as file:
         sample_s = effort.disk_s / disk_steps
         reads = disk_rates(file, effort.repeats, sample_s, advance)

@@ -53,7 +53,8 @@ def _print_disk(disk: DiskFigures) -> None:
     model = disk.fit.model
     out.print(
         f"fitted      {disk.queue_depth} threads: {show_seconds(model.latency_s / disk.queue_depth)} a read and "
-        f"{show_bandwidth(model.bandwidth)}, at most {show_bandwidth(model.cap)}; farthest from a point {disk.fit.worst:.0%}"
+        f"{show_bandwidth(model.bandwidth)}, at most {show_bandwidth(model.cap)}; farthest from a point "
+        f"{disk.fit.worst:.0%}"
     )
     out.print(f"            one read alone waits {show_seconds(disk.latency_s)}; more threads bring little or nothing")
     out.print(f"writing     {show_bandwidth(disk.write.median)}, once")

@@ -105,9 +105,11 @@ def _disk(found: MachineFigures) -> Iterator[str]:
     yield "    direct: false"
     yield f"    queue_depth: {disk.queue_depth}"
     yield f"    # Random reads past the page cache ({disk.past_cache}) by {disk.queue_depth} threads."
-    yield "    # Medians that noise made fall with larger chunks or more threads are levelled; beside them what was measured."
+    yield "    # Medians that noise made fall with larger chunks or more threads are levelled; beside them the"
+    yield "    # measured median and quartiles."
     each, way = show_seconds(model.latency_s / disk.queue_depth), show_bandwidth(model.bandwidth)
-    yield f"    # Fitted: {each} a read and {way}, at most {show_bandwidth(model.cap)}; farthest from a point {off:.0%}."
+    yield f"    # Fitted: {each} a read and {way}, at most {show_bandwidth(model.cap)}; farthest from a point"
+    yield f"    # {off:.0%}."
     yield "    read_curve:"
     measured = {rate.chunk: rate.rate for rate in disk.rates if rate.threads == disk.queue_depth}
     for chunk, rate in disk.curve:

@@ -6,19 +6,22 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.units import show_bytes
+
+Buffer: TypeAlias = bytes | memoryview
 
 BLOCK = 4096
 """Bytes of which direct reads take whole multiples; drives and file systems ask for 512 or 4096."""
 
 _SPARE = 64 * 2**20  # left free on the disk
-_PIECE = 4 * 2**20  # written at once
+_AT_ONCE = 4 * 2**20  # bytes of one write
 _IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 
 
@@ -86,9 +89,9 @@ def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
 
 @contextmanager
 def scratch_file(
-    folder: Path, n_bytes: int, piece: Callable[[int, int], bytes], advance: Callable[[int], None]
+    folder: Path, n_bytes: int, pieces: Iterable[Buffer], advance: Callable[[int], None]
 ) -> Generator[ScratchFile]:
-    """A file of `n_bytes` in a folder, written from `piece(offset, length)`, and flushed to the disk.
+    """A file of `n_bytes` in a folder, written from pieces, one behind the other, and flushed to the disk.
 
     Its name is taken away before anything is written, so that nothing is left behind, whatever happens.
 
@@ -98,7 +101,7 @@ def scratch_file(
     writer = reader = -1
     try:
         writer, reader, past_cache = _opened(folder)
-        written_s = _write(writer, n_bytes, piece, advance)
+        written_s = _write(writer, n_bytes, pieces, advance)
         yield ScratchFile(reader, n_bytes, past_cache, written_s)
     except OSError as error:
         raise InvalidInputError(f"a file of {show_bytes(n_bytes)} in '{folder}': {error.strerror}") from None
@@ -128,21 +131,24 @@ def _opened(folder: Path) -> tuple[int, int, str]:
         os.unlink(name)
 
 
-def _write(descriptor: int, n_bytes: int, piece: Callable[[int, int], bytes], advance: Callable[[int], None]) -> float:
+def _write(descriptor: int, n_bytes: int, pieces: Iterable[Buffer], advance: Callable[[int], None]) -> float:
     """Ask for all the space first, so that a full disk is found before anything is written; seconds of writing."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, n_bytes)
     seconds = 0.0
-    for offset in range(0, n_bytes, _PIECE):
-        rest = memoryview(piece(offset, min(_PIECE, n_bytes - offset)))
-        advance(len(rest))
-        began = time.perf_counter()
+    for piece in pieces:
+        rest = memoryview(piece).cast("B")
         while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        seconds += time.perf_counter() - began
+            began = time.perf_counter()
+            written = os.write(descriptor, rest[:_AT_ONCE])
+            seconds += time.perf_counter() - began
+            advance(written)
+            rest = rest[written:]
     began = time.perf_counter()
     os.fsync(descriptor)
     seconds += time.perf_counter() - began
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    if os.fstat(descriptor).st_size != n_bytes:
+        raise ValueError(f"the pieces of a scratch file are {os.fstat(descriptor).st_size} B, not {n_bytes}")
     return seconds
