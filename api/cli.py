@@ -16,6 +16,7 @@ from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
+from tierplan.commands.report import report
 from tierplan.commands.reproduce import reproduce
 from tierplan.commands.run_flash import run_flash
 from tierplan.commands.simulate import simulate
@@ -31,7 +32,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware, calibrate):
+for _command in (
+    plan,
+    experts,
+    compare,
+    simulate,
+    report,
+    verify,
+    allocate,
+    cascade,
+    reproduce,
+    models,
+    hardware,
+    calibrate,
+):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
 app.command("run-flash")(run_flash)
