@@ -72,6 +72,38 @@ class Boxes {
   }
 }
 
+/** Bytes of a tier on a scale on which long stretches that nothing ever uses are short. */
+class Folded {
+  constructor(taken, capacity, kept) {
+    taken = [...taken, ...(kept < capacity ? [[kept, capacity]] : [])].sort((a, b) => a[0] - b[0]);
+    const runs = []; // what is used at some time, joined
+    for (const [low, high] of taken) {
+      if (runs.length && low <= runs.at(-1)[1]) runs.at(-1)[1] = Math.max(runs.at(-1)[1], high); else runs.push([low, high]);
+    }
+    const used = runs.reduce((sum, [low, high]) => sum + high - low, 0) || capacity;
+    this.bytes = [0]; this.place = [0]; this.folds = [];
+    const stretch = (until, isFree) => {
+      const length = until - this.bytes.at(-1), folded = isFree && length > 0.3 * used;
+      if (length <= 0) return;
+      if (folded) this.folds.push([this.bytes.at(-1), until]);
+      this.place.push(this.place.at(-1) + (folded ? 0.08 * used : length));
+      this.bytes.push(until);
+    };
+    for (const [low, high] of runs) { stretch(low, true); stretch(high, false); }
+    stretch(capacity, true);
+    this.length = this.place.at(-1);
+  }
+
+  static between(value, from, to) {
+    const i = Math.max(0, Math.min(from.length - 2, lastAtMost(from, value)));
+    return to[i] + (value - from[i]) / (from[i + 1] - from[i]) * (to[i + 1] - to[i]);
+  }
+
+  /** From bytes to places on the scale, and back. */
+  at(bytes) { return Folded.between(bytes, this.bytes, this.place); }
+  bytesAt(place) { return Folded.between(place, this.place, this.bytes); }
+}
+
 /** Entries of each group, one behind the other: `of(g)` lists those of group g. */
 function grouped(groups, n) {
   const at = new Uint32Array(n + 1);
@@ -96,9 +128,8 @@ function start(D) {
     const load = new Float64Array(S + 1);
     for (const r of order) { load[res.start[r]] += D.size[res.tensor[r]]; load[res.stop[r]] -= D.size[res.tensor[r]]; }
     for (let t = 1; t <= S; t++) load[t] += load[t - 1];
-    const top = order.reduce((most, r) => Math.max(most, res.end[r]), 0);
-    const high = top + tier.reserved > 0.4 * tier.usable ? tier.capacity : Math.max(top * 1.12, 1);
-    return { ...tier, order, load, top, high, y0: 0, y1: high, boxes: new Boxes(order, res.start, res.stop, res.offset, res.end), used: order.length > 0 || tier.reserved > 0 };
+    const scale = new Folded(order.map(r => [res.offset[r], res.end[r]]), tier.capacity, tier.usable - tier.reserved);
+    return { ...tier, order, load, scale, y0: 0, y1: scale.length, boxes: new Boxes(order, res.start, res.stop, res.offset, res.end), used: order.length > 0 };
   });
   const view = { x0: 0, x1: T || 1, byTime: T > 0, marked: -1, step: -1 };
   if (!view.byTime) { view.x1 = S; $("by-time").disabled = true; }
@@ -137,8 +168,7 @@ function start(D) {
   lanes[0].canvas.dataset.lane = "timeline";
 
   function limitColour(code) {
-    if (code === 0) return css("activation");
-    return code <= tiers.length ? css("weight") : css("state");
+    return css(code === 0 ? "by-compute" : code <= tiers.length ? "by-tier" : "by-link");
   }
 
   function label(g, text, y, bold = false, colour = "text") {
@@ -166,12 +196,11 @@ function start(D) {
       label(g, row.name, y + ROW / 2);
       g.fillStyle = css("free"); g.fillRect(GUTTER, y, right - GUTTER, ROW);
       if (row.kind === "copy") {
-        g.fillStyle = css("activation");
         let until = -1;
         for (const i of row.items) for (const [from, to] of spans(i)) {
           const a = Math.max(GUTTER, px(canvas, from)), b = Math.min(right, Math.max(px(canvas, to), a + 1));
           if (to < view.x0 || from > view.x1 || b <= until) continue;
-          g.fillStyle = D.copy.tensor[i] === view.marked ? css("mark") : css(D.links[D.copy.link[i]].inward ? "weight" : "state");
+          g.fillStyle = D.copy.tensor[i] === view.marked ? css("mark") : css(D.links[D.copy.link[i]].inward ? "fetch" : "evict");
           g.fillRect(a, y, Math.max(1, b - a - (b - a > 4 ? 1 : 0)), ROW); until = b;
           if (b - a > 60) inside(g, D.names[D.copy.tensor[i]], a, y, b - a, ROW);
         }
@@ -205,16 +234,23 @@ function start(D) {
     g.fillText(text, x + 4, y + h / 2 + 0.5); g.restore();
   }
 
-  const py = (tier, height, b) => height - (b - tier.y0) / (tier.y1 - tier.y0) * height;
+  const py = (tier, height, b) => height - (tier.scale.at(b) - tier.y0) / (tier.y1 - tier.y0) * height;
 
   function drawTier(tier, canvas, g) {
     const height = canvas.clientHeight, right = canvas.clientWidth;
     label(g, tier.name, 8, true);
     g.fillStyle = css("free"); g.fillRect(GUTTER, 0, right - GUTTER, height);
-    if (!tier.used) { label(g, "nothing lies here", 23, false, "soft"); return; }
+    if (!tier.used) {
+      label(g, tier.reserved ? "by choices:" : "nothing lies here", 23, false, "soft");
+      if (tier.reserved) { g.textAlign = "left"; g.fillText(bytes(tier.reserved) + " reserved by the alternatives that the plan takes, and nothing else", GUTTER + 6, height / 2); }
+      return;
+    }
     const peak = tier.load.reduce((most, b) => Math.max(most, b), 0) + tier.reserved;
     [bytes(tier.capacity), "peak " + bytes(peak), "(" + (100 * peak / tier.capacity).toPrecision(3) + "%)"].forEach((line, i) => label(g, line, 26 + 15 * i, false, "soft"));
     if (tier.reserved) label(g, "choices " + bytes(tier.reserved), 71, false, "soft");
+    if (tier.y1 - tier.y0 < tier.scale.length * 0.999) {
+      label(g, bytes(tier.scale.bytesAt(tier.y0)) + " to", height - 24, false, "soft"); label(g, bytes(tier.scale.bytesAt(tier.y1)), height - 9, false, "soft");
+    }
     g.save(); g.beginPath(); g.rect(GUTTER, 0, right - GUTTER, height); g.clip();
     const kinds = D.kinds.map(kind => css(kind) || css("constant"));
     const box = (x0, x1, y0, y1) => [px(canvas, ofStep(x0)), px(canvas, ofStep(x1)), py(tier, height, y1), py(tier, height, y0)];
@@ -234,14 +270,24 @@ function start(D) {
       g.fillStyle = kinds[D.kind[res.tensor[first]]]; g.fillRect(a, c, Math.max(b - a, 0.8), Math.max(d - c, 0.8));
       return true;
     };
-    tier.boxes.within(stepAt(view.x0), stepAt(view.x1) + 1, tier.y0, tier.y1, paint, coarse);
+    tier.boxes.within(stepAt(view.x0), stepAt(view.x1) + 1, tier.scale.bytesAt(tier.y0), tier.scale.bytesAt(tier.y1), paint, coarse);
     if (view.marked >= 0) for (const r of ofTensor.res.of(view.marked)) if (tiers[res.tier[r]] === tier) {
       paint(r);
       const [a, b, c, d] = box(res.start[r], res.stop[r], res.offset[r], res.end[r]);
       g.strokeStyle = css("mark"); g.lineWidth = 2; g.strokeRect(a, Math.min(c, height - 2), Math.max(b - a, 2), Math.max(d - c, 2));
     }
+    for (const [low, high] of tier.scale.folds) {
+      const c = py(tier, height, high), d = py(tier, height, low);
+      if (d < 0 || c > height) continue;
+      g.strokeStyle = css("line"); g.lineWidth = 1; g.beginPath();
+      for (let x = GUTTER - 20; x < right; x += 9) { g.moveTo(x, d); g.lineTo(x + (d - c), c); }
+      g.stroke();
+      g.fillStyle = css("soft"); g.font = "11px system-ui, sans-serif"; g.textBaseline = "middle"; g.textAlign = "center";
+      const text = bytes(high - low) + " that nothing ever uses", w = g.measureText(text).width + 16, middle = (GUTTER + right) / 2;
+      g.clearRect(middle - w / 2, (c + d) / 2 - 8, w, 16); g.fillText(text, middle, (c + d) / 2);
+    }
     const kept = [[tier.usable - tier.reserved, tier.usable, "choices"], [tier.usable, tier.capacity, "line"]];
-    for (const [low, high, colour] of kept) if (high > low && high > tier.y0) {
+    for (const [low, high, colour] of kept) if (high > low && tier.scale.at(high) > tier.y0) {
       g.fillStyle = css(colour); g.globalAlpha = 0.75;
       const c = py(tier, height, high), d = py(tier, height, low);
       g.fillRect(GUTTER, c, right - GUTTER, d - c); g.globalAlpha = 1;
@@ -252,8 +298,8 @@ function start(D) {
 
   // ---- what lies under the pointer --------------------------------------------------------------------------------
   function tierAt(tier, canvas, x, y) {
-    const step = stepAt(xAt(canvas, x)), at = tier.y0 + (1 - y / canvas.clientHeight) * (tier.y1 - tier.y0);
-    const near = (tier.y1 - tier.y0) / canvas.clientHeight; // a pixel
+    const step = stepAt(xAt(canvas, x)), place = tier.y0 + (1 - y / canvas.clientHeight) * (tier.y1 - tier.y0), at = tier.scale.bytesAt(place);
+    const near = tier.scale.bytesAt(place + (tier.y1 - tier.y0) / canvas.clientHeight) - at; // a pixel
     let found = -1, distance = Infinity;
     tier.boxes.within(step, step + 1, at - near, at + near, r => {
       const off = Math.max(res.offset[r] - at, at - res.end[r], 0);
@@ -307,7 +353,7 @@ function start(D) {
     const read = uses.reduce((sum, a) => sum + D.access.read[a], 0), write = uses.reduce((sum, a) => sum + D.access.write[a], 0);
     const stream = other => read / other.read + write / other.write;
     const lines = [];
-    lines.push(came !== undefined ? `came from ${escaped(tiers[D.copy.source[came]].name)}, for ${D.copy.done[came] > S ? "the next turn" : stepName(D.copy.done[came])}` : from === 0 ? "lies here from the beginning" : made !== undefined ? "made here by " + stepName(from) : "here since " + stepName(from));
+    lines.push(came !== undefined ? `came from ${escaped(tiers[D.copy.source[came]].name)}, for ${D.copy.done[came] > S ? "the next turn" : stepName(D.copy.done[came])}` : made !== undefined && from === 0 ? "made here by " + stepName(0) : from === 0 ? "lies here from the beginning" : made !== undefined ? "made here by " + stepName(from) : "here since " + stepName(from));
     lines.push(until >= S ? "stays to the end" : went !== undefined ? `goes to ${escaped(tiers[D.copy.target[went]].name)} during steps ${D.copy.start[went]} to ${D.copy.done[went]}` : "given up after its last use, before " + stepName(until));
     let why;
     if (uses.length) {
@@ -358,7 +404,7 @@ function start(D) {
 
   function reset() {
     view.x0 = 0; view.x1 = full(); view.marked = view.step = -1;
-    for (const tier of tiers) { tier.y0 = 0; tier.y1 = tier.high; }
+    for (const tier of tiers) { tier.y0 = 0; tier.y1 = tier.scale.length; }
     mark(-1);
   }
 
@@ -374,8 +420,8 @@ function start(D) {
       event.preventDefault();
       const delta = event.deltaY || event.deltaX, factor = Math.exp(Math.sign(delta) * Math.min(Math.abs(delta), 200) / 400);
       if (event.shiftKey && tier) {
-        const about = tier.y0 + (1 - event.offsetY / canvas.clientHeight) * (tier.y1 - tier.y0), span = Math.min((tier.y1 - tier.y0) * factor, tier.capacity);
-        tier.y0 = Math.max(0, about - (about - tier.y0) * span / (tier.y1 - tier.y0)); tier.y1 = tier.y0 + span;
+        const about = tier.y0 + (1 - event.offsetY / canvas.clientHeight) * (tier.y1 - tier.y0), span = Math.min((tier.y1 - tier.y0) * factor, tier.scale.length);
+        tier.y0 = Math.max(0, Math.min(tier.scale.length - span, about - (about - tier.y0) * span / (tier.y1 - tier.y0))); tier.y1 = tier.y0 + span;
         redraw();
       } else zoom(xAt(canvas, event.offsetX), factor);
       hide();
@@ -391,8 +437,8 @@ function start(D) {
           dragged.moved = true;
           const per = (view.x1 - view.x0) / width(canvas);
           show(view.x0 - dx * per, view.x1 - dx * per);
-          if (tier && tier.y1 - tier.y0 < tier.high) {
-            const up = dy * (tier.y1 - tier.y0) / canvas.clientHeight, y0 = Math.max(0, Math.min(tier.y0 + up, tier.capacity - (tier.y1 - tier.y0)));
+          if (tier && tier.y1 - tier.y0 < tier.scale.length) {
+            const up = dy * (tier.y1 - tier.y0) / canvas.clientHeight, y0 = Math.max(0, Math.min(tier.y0 + up, tier.scale.length - (tier.y1 - tier.y0)));
             tier.y1 += y0 - tier.y0; tier.y0 = y0;
           }
           dragged.x = event.offsetX; dragged.y = event.offsetY;
@@ -484,9 +530,10 @@ function start(D) {
   // ---- legend -----------------------------------------------------------------------------------------------------
   const used = [...new Set(D.kind)].map(i => [D.kinds[i], D.kinds[i]]);
   const codes = new Set(D.steps.limit);
-  const limits = [["compute", "activation", codes.has(0)], ["a tier", "weight", [...codes].some(c => c > 0 && c <= tiers.length)], ["a link", "state", [...codes].some(c => c > tiers.length)]].filter(l => l[2]);
+  const limits = [["compute", "by-compute", codes.has(0)], ["a tier", "by-tier", [...codes].some(c => c > 0 && c <= tiers.length)], ["a link", "by-link", [...codes].some(c => c > tiers.length)]].filter(l => l[2]);
   const key = (name, colour) => `<span><i style="background:var(--${colour})"></i>${escaped(name)}</span>`;
-  $("legend").innerHTML = "<span>tensors:</span>" + used.map(([name, colour]) => key(name, colour)).join("") + "<span>steps limited by:</span>" + limits.map(([name, colour]) => key(name, colour)).join("") + (D.steps.wait.some(w => w > 0) ? key("stall: waiting for a copy", "stall") : "");
+  $("legend").innerHTML = "<span>tensors:</span>" + used.map(([name, colour]) => key(name, colour)).join("") + "<span>steps limited by:</span>" + limits.map(([name, colour]) => key(name, colour)).join("") + (D.steps.wait.some(w => w > 0) ? key("stall: waiting for a copy", "stall") : "")
+    + (D.copy.tensor.length ? "<span>copies:</span>" + [true, false].filter(inward => D.copy.link.some(j => D.links[j].inward === inward)).map(inward => inward ? key("towards compute", "fetch") : key("away", "evict")).join("") : "");
 
   addEventListener("resize", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

@@ -96,6 +96,7 @@ def _cards(problem: Problem, plan: Plan, timeline: Timeline, planned: Planned, t
     cards += [
         (f"{show_bytes(tier.peak_bytes)}", f"peak in {tier.name}, {tier.peak_bytes / tier.capacity_bytes:.0%} of it")
         for tier in occupancy(problem, plan)
+        if tier.peak_bytes
     ]
     return "".join(
         f'<div class="card"><b>{escape(value)}</b><span>{escape(what)}</span></div>' for value, what in cards
@@ -131,7 +132,8 @@ def _helps(helps: Sequence[Help] | None, time_s: float, turn: str) -> str:
     return (
         f'<p class="sub">Time saved {turn}. By the relaxation: what its optimum falls by, from its duals (plans may '
         "save more, or less). Same plan: simulated on that machine. Planned again: the better of that and "
-        "a new plan by the greedy planner, so at least so much; latencies stay as they are.</p>"
+        "a new plan by the greedy planner, so at least so much; latencies stay as they are. "
+        "Not known: there was no time (--budget).</p>"
         f"{table}{nothing}"
     )
 
