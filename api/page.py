@@ -151,9 +151,3 @@ def _notes(notes: Sequence[str]) -> str:
         return ""
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return f'<section><h2>Notes</h2><ul class="sub">{items}</ul></section>'
-
-
-def small_table(rows: Sequence[tuple[str, str]], title: str) -> str:
-    """A table of two columns, for notebooks."""
-    cells = "".join(f"<tr><th style='text-align:left'>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in rows)
-    return f"<table><caption style='text-align:left'>{escape(title)}</caption>{cells}</table>"

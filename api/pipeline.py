@@ -1,7 +1,7 @@
 """The way from a program to a verified plan: lower, plan, verify, simulate."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tierplan.hardware.load import load_hardware
 from tierplan.ir.errors import InvalidInputError, InvalidPlanError
@@ -18,6 +18,9 @@ from tierplan.planner.registry import DEFAULT, find_planner
 from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.lowering import lower as lower_graph
 from tierplan.sim.timeline import simulate as run
+
+if TYPE_CHECKING:
+    from tierplan.page import Page
 
 Program = Graph | Problem | Callable[..., Any] | Any
 
@@ -113,3 +116,24 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
     if broken:
         raise InvalidInputError(f"the plan breaks {len(broken)} rules; the first: {broken[0]}")
     return run(problem, plan)
+
+
+def show(problem: Problem, outcome: Outcome, *, what_if_s: float = 0.0) -> "Page":
+    """A page that shows a plan: notebooks display it, and `html` is its text, to be written to a file.
+
+    Args:
+        problem, outcome: as `lower` and `plan` return them.
+        what_if_s: seconds to spend on what would help most; 0 leaves it out.
+
+    Raises: InvalidInputError: an outcome without a plan, or with a plan for another problem.
+    """
+    from tierplan.page import Planned, page
+    from tierplan.what_if import what_helps
+
+    if outcome.plan is None:
+        raise InvalidInputError(f"there is no plan to report on: {outcome.status.value}")
+    timeline = simulate(problem, outcome.plan)
+    helps = what_helps(problem, outcome.plan, timeline.time_s, what_if_s, lambda _done: None) if what_if_s > 0 else None
+    return page(
+        problem, outcome.plan, timeline, Planned(problem.name, outcome.planner, outcome.status, outcome.bound_s, helps)
+    )

@@ -46,20 +46,20 @@ def marginal_seconds(problem: Problem, seconds: float, stop: Event | None = None
     for resource in wanted:
         if time.perf_counter() > until:
             break
-        other = scaled(problem, resource, 1 + _STEP)
-        grown = _growth(problem, other, resource)
-        change = _change(solver, build(other), prices, x) if grown else 0.0
+        other, grown = _grown(problem, resource)
+        change = _change(solver, build(other), prices, x)
         if change is not None:
-            saved[resource] = max(0.0, -change / grown) if grown else 0.0
+            saved[resource] = max(0.0, -change / grown)
     return saved
 
 
-def _growth(problem: Problem, other: Problem, resource: Resource) -> float:
-    """The share by which the resource has really grown: capacities grow by whole alignments."""
+def _grown(problem: Problem, resource: Resource) -> tuple[Problem, float]:
+    """The problem with a little more of a resource, and the share by which it has grown: capacities by alignments."""
     if resource.quantity is not Quantity.CAPACITY:
-        return _STEP
-    k = resource.index
-    return float(other.tiers.capacity[k] - problem.tiers.capacity[k]) / float(problem.tiers.capacity[k])
+        return scaled(problem, resource, 1 + _STEP), _STEP
+    k, capacity = resource.index, float(problem.tiers.capacity[resource.index])
+    other = scaled(problem, resource, 1 + max(_STEP, 1.5 * float(problem.tiers.alignment[k]) / capacity))
+    return other, float(other.tiers.capacity[k]) / capacity - 1
 
 
 def _change(solver: Solver, other: Lp, prices: list[Floats], x: Floats) -> float | None:

@@ -9,7 +9,7 @@ from tierplan.ir.outcome import Status
 from tierplan.ir.plan import Copy, Plan, Residency
 from tierplan.ir.problem import Problem
 from tierplan.page import Planned, page
-from tierplan.pipeline import simulate
+from tierplan.sim.timeline import simulate
 
 _ON = machine(
     (Tier("near", 4000, 4000.0, 4000.0), Tier("far", 10_000_000, 800.0, 800.0)),
