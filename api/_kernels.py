@@ -15,7 +15,7 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def _compiled(function: _F) -> _F:
-    return njit(nogil=True)(function)  # pyright: ignore[reportUnknownVariableType, reportReturnType, reportUnknownMemberType]
+    return njit(nogil=True, cache=True)(function)  # pyright: ignore[reportUnknownVariableType, reportReturnType, reportUnknownMemberType]
 
 
 _pread = ctypes.CDLL(None).pread  # of the C library: a read that neither moves the file's position nor holds the lock
@@ -23,7 +23,7 @@ _pread.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long
 _pread.restype = ctypes.c_ssize_t
 
 
-@_compiled
+@njit(nogil=True)  # pyright: ignore[reportUntypedFunctionDecorator] # not cached: it holds the address of `pread`
 def read_chunks(
     descriptor: int, address: int, offsets: NDArray[np.int64], places: NDArray[np.int64], chunk: int, first: int,
     stride: int,

@@ -103,6 +103,8 @@ class LayerRows:
     def __getitem__(self, neurons: Ints, /) -> Floats:
         """Read neurons: one read each if they are bundled, else one for each matrix."""
         file, n = self._file, len(neurons)
+        if not n:
+            return np.empty((0, self.shape[1]), dtype=np.float32)  # pyright: ignore[reportReturnType]
         if self._bundled:
             chunk, offsets = file.bundle, self._begin + neurons * file.bundle
             stride = file.bundle
