@@ -30,7 +30,7 @@ def hardware_yaml(found: MachineFigures) -> str:
 def _lines(found: MachineFigures) -> Iterator[str]:
     at, gpu = found.surroundings, found.gpu
     yield f"# Measured by 'tierplan calibrate' on {at.when}: medians, with quartiles beside them."
-    yield f"# {at.processor}, {at.cores} cores; load {at.load_before:.1f} before, {at.load_after:.1f} after."
+    yield f"# {_plain(at.processor)}, {at.cores} cores; load {at.load_before:.1f} before, {at.load_after:.1f} after."
     yield "schema: 1"
     yield f"name: {found.name}"
     device = f" with {gpu.name}" if gpu else ""
@@ -46,15 +46,16 @@ def _lines(found: MachineFigures) -> Iterator[str]:
     if gpu:
         yield "  - name: vram"
         yield f"    capacity: {gpu.capacity} B"
-        yield f"    bandwidth: {_rate(gpu.memory)} # a copy within it, bytes read plus bytes written"
+        yield f"    bandwidth: {_rate(gpu.memory)}; a copy within it, bytes read plus bytes written"
         yield f"    alignment: {_GPU_ALIGNMENT} B"
     yield from _dram(found)
     yield from _disk(found)
     yield ""
     yield "links:"
     if gpu:
-        yield f"  - {{ from: dram, to: vram, bandwidth: {_rate(gpu.to_gpu)} }}"
-        yield f"  - {{ from: vram, to: dram, bandwidth: {_rate(gpu.to_host)} }}"
+        for ends, spread in (("from: dram, to: vram", gpu.to_gpu), ("from: vram, to: dram", gpu.to_host)):
+            rate, beside = _rate(spread).split(" # ")
+            yield f"  - {{ {ends}, bandwidth: {rate} }} # {beside}"
     read, write = found.disk.curve[-1][1], found.disk.write.median
     yield "  # The disk's own rates: no other path was measured."
     yield f"  - {{ from: disk, to: dram, bandwidth: {_plain_rate(read)} }}"

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,23 @@ from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.machine import Machine
 from tierplan.ir.problem import Floats
 from tierplan.ir.units import show_bytes
+from tierplan.measure_disk import disk_rates, levelled
 from tierplan.model_bytes import bytes_of
 from tierplan.models import load, names
 from tierplan.run_flash_file import NeuronFile, staging
 from tierplan.run_flash_predict import PredictedWay, flash_machine, predict, rehearsed
 from tierplan.run_flash_ways import FlashWay, MeasuredWay, run_way
-from tierplan.scratch_file import check_space, scratch_file
+from tierplan.scratch_file import BLOCK, ScratchFile, check_space, scratch_file
+from tierplan.sim.flash import ReadModel
 from tierplan.sim.flash_cache import WindowRun, run_window
+from tierplan.sim.flash_fit import ReadPoint, fit_read_model
 from tierplan.sim.flash_trace import ActivationTrace
 from tierplan.sim.flash_weights import FeedForwardWeights
 
 _SYNTHETIC = re.compile(r"synthetic(?::(\d+)x(\d+)x(\d+))?")
 _DEFAULT = (4, 8192, 2048)
 _LONGEST = 8
+_REPEATS, _SAMPLE_S = 3, 0.15  # of each chunk size that is measured again
 _WARM = 1  # tokens at the beginning that count for nothing, beside those that fill the window
 
 
@@ -99,10 +103,11 @@ class FlashRun:
 
 def run_flash(
     file: NeuronFile, trace: ActivationTrace, window: WindowRun, machine: Machine, threads: int | None, folder: Path,
-    seed: int, started: Callable[[str, int], Callable[[int], None]],
+    seed: int, started: Callable[[str, int], Callable[[int], None]], remeasured: bool = False,
 ) -> FlashRun:  # fmt: skip
     """Write the file, run all ways over the trace, and take the file away again.
 
+    `remeasured`: predict from reads of this very file, measured just before, in place of the machine's flash tier.
     `started(what, total)` gives what to call as work gets done.
     """
     check_space(folder, file.n_bytes)
@@ -112,12 +117,23 @@ def run_flash(
     before = os.getloadavg()[0]
     ways: list[tuple[PredictedWay, MeasuredWay]] = []
     with scratch_file(folder, file.n_bytes, file.pieces(seed), started("writing weights", file.n_bytes)) as scratch:
+        if remeasured:
+            about = replace(about, read=_measured_now(scratch, file, about.threads))
         advance = started("decoding", len(FlashWay) * trace.n_tokens)
         for way in FlashWay:
             expected = predict(way, about, file, trace, window)
             ways.append((expected, run_way(way, scratch, file, trace, window, about.threads, inputs, advance)))
         past_cache = scratch.past_cache
     return FlashRun(file, window, about.threads, past_cache, (before, os.getloadavg()[0]), tuple(ways))
+
+
+def _measured_now(scratch: ScratchFile, file: NeuronFile, threads: int) -> ReadModel:
+    """The read model of the disk at this moment, around the sizes that the run reads."""
+    chunks = sorted({BLOCK, file.row, file.bundle, 2**16, 2**18, 2**20})
+    chunks = [chunk for chunk in chunks if chunk <= file.n_bytes]
+    rates = disk_rates(scratch, _REPEATS, _SAMPLE_S, lambda _done: None, chunks=chunks, threads=(threads,))
+    points = [ReadPoint(chunk, n, rate) for (chunk, n), rate in levelled(rates).items()]
+    return replace(fit_read_model(points, queue_depth=threads).model, page=BLOCK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def test_the_command_sets_predicted_beside_measured(run: Run, tmp_path: Path) ->
     for way in FlashWay:
         assert way.value in shown.out
     save_trace(generate_trace(Activity(0.2), 8, 3, 128), tmp_path / "trace.npz")
-    row = json.loads(run(*COMMAND, "--trace", "trace.npz", "--json").out)
+    row = json.loads(run(*COMMAND, "--trace", "trace.npz", "--remeasure", "--json").out)
     assert [way["way"] for way in row["ways"]] == [way.value for way in FlashWay]
     assert {term["term"] for way in row["ways"] for term in way["terms"]} == {
         "I/O",
@@ -176,7 +176,7 @@ def test_bad_input_of_the_command(run: Run, tmp_path: Path) -> None:
         (("--file-size", "3MB"), "--layers 1 fits"),
         (("--file-size", "1MB"), "raise --file-size"),
         (("--folder", "nowhere"), "no folder 'nowhere'"),
-        (("--hardware", "h100"), "no tier like flash"),
+        (("--hardware", "tpu-v4i"), "no tier like flash"),
         (("--hardware", "h10"), "did you mean 'h100'"),
         (("--io-threads", "0"), "0 reading threads|0 I/O threads"),
     ):

@@ -47,6 +47,9 @@ def run_flash(
     file_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Refuse to write more than this; --layers makes the file smaller.")
     ] = "4GiB",
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Predict from reads of this run's file, measured just before it.")
+    ] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -83,7 +86,7 @@ def run_flash(
     with ExitStack() as stack:
         run = run_flash(
             file, found, kept, machine, io_threads, folder, seed,
-            lambda what, total: stack.enter_context(steps(what, total)),
+            lambda what, total: stack.enter_context(steps(what, total)), remeasure,
         )  # fmt: skip
     if as_json:
         print_json(run_row(run))
