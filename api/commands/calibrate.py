@@ -36,11 +36,11 @@ def calibrate(
         check_folder(output)
     effort = Effort(folder, read_bytes(file_size), repeats)
     free = check_space(folder, effort.file_bytes)
-    where = folder.resolve()
-    said = (
-        f"writes {show_bytes(effort.file_bytes)} to a nameless file in {where} ({show_bytes(free)} free), then reads it"
+    typer.echo(
+        f"tierplan writes {show_bytes(effort.file_bytes)} to a nameless file in {folder.resolve()} "
+        f"({show_bytes(free)} free), then reads it; nothing is left of it",
+        err=True,
     )
-    typer.echo(f"tierplan: {said}; nothing is left of it", err=True)
     with ExitStack() as stack:
         found = measure(
             name or (output.stem if output else "my-machine"),
