@@ -52,6 +52,8 @@ def flash_machine(machine: Machine, threads: int | None, management: ManagementC
             f"'{machine.name}' has no tier like flash below one like memory; 'tierplan calibrate -o FILE' writes this "
             "machine with its disk"
         )
+    if threads is not None and threads < 1:
+        raise InvalidInputError(f"{threads} reading threads; need 1 or more")
     tier = machine.tiers[flash]
     read = read_model_of(tier, BLOCK)
     return FlashMachine(

@@ -178,8 +178,8 @@ def test_bad_input_of_the_command(run: Run, tmp_path: Path) -> None:
         (("--folder", "nowhere"), "no folder 'nowhere'"),
         (("--hardware", "tpu-v4i"), "no tier like flash"),
         (("--hardware", "h10"), "did you mean 'h100'"),
-        (("--io-threads", "0"), "0 reading threads|0 I/O threads"),
+        (("--io-threads", "0"), "0 reading threads"),
     ):
         refused = run(*COMMAND, *more)
         assert refused.code == 2, more
-        assert any(part in refused.err for part in message.split("|")), refused.err
+        assert message in refused.err
