@@ -1,11 +1,13 @@
 """Throughput of a disk: random reads by chunk size and threads, past the page cache."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tierplan.measure_memory import LEAST_ROUNDS
 from tierplan.measure_spread import Spread
 from tierplan.parallel_reader import ParallelReader, aligned_bytes
 from tierplan.scratch_file import ScratchFile
@@ -54,23 +56,26 @@ def random_pieces(n_bytes: int, seed: int = 0) -> Iterator[bytes]:
 
 def disk_rates(
     file: ScratchFile, repeats: int, sample_s: float, advance: Callable[[int], None], seed: int = 0,
-    chunks: Sequence[int] = CHUNKS, threads: Sequence[int] = THREADS,
+    chunks: Sequence[int] = CHUNKS, threads: Sequence[int] = THREADS, until: float = math.inf,
 ) -> tuple[DiskRate, ...]:  # fmt: skip
     """Random reads of every chunk size by every number of threads, for `sample_s` seconds each, `repeats` times.
 
-    Repetitions go round all of them. `advance(1)` is called after each.
+    Repetitions go round all of them, at least twice; no more once the clock (`perf_counter`) passes `until`.
+    `advance(1)` is called after each.
     """
     random = np.random.default_rng(seed)
     found: dict[tuple[int, int], list[float]] = {(chunk, n): [] for n in threads for chunk in chunks}
     buffer = aligned_bytes(max(min(_CALL_READS, max(n, _CALL_BYTES // c)) * c for c, n in found))
-    for _ in range(repeats):
+    for turn in range(repeats):
+        if turn >= LEAST_ROUNDS and time.perf_counter() > until:
+            break
         for n in threads:
             with ParallelReader(file, n) as reader:
                 for chunk in chunks:
                     n_reads = min(_CALL_READS, max(n, _CALL_BYTES // chunk))
                     moved, seconds = 0, 0.0
-                    until = time.perf_counter() + sample_s
-                    while not moved or time.perf_counter() < until:
+                    enough = time.perf_counter() + sample_s
+                    while not moved or time.perf_counter() < enough:
                         offsets = random.integers(0, file.n_bytes // chunk, n_reads) * chunk
                         seconds += reader.read(offsets, chunk, buffer)
                         moved += n_reads * chunk

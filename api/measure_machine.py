@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from tierplan.scratch_file import check_space, scratch_file
 _DISK_SHARE_S = 30.0  # of all random reads together
 _MEMORY_BYTES = 256 * 2**20
 _WRITE_PIECE = 2**20
+_MEMORY_UNTIL_S, _DISK_UNTIL_S = 20.0, 75.0  # after which a busy machine gets two rounds, not all
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class Surroundings:
     cores: int
     load_before: float
     load_after: float
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether others kept half of the cores or more busy before anything was measured."""
+        return self.load_before >= self.cores / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,8 @@ def measure(name: str, effort: Effort, started: Callable[[int], Callable[[int], 
     total = 3 * len(threads) * effort.repeats + disk_steps + pieces + 3
     advance = started(total + len(devices[:1]) * n_jax_rates() + (effort.repeats if gpu else 0))
 
-    rates = memory_rates(_memory_size(), threads, effort.repeats, advance)
+    began = time.perf_counter()
+    rates = memory_rates(_memory_size(), threads, effort.repeats, advance, began + _MEMORY_UNTIL_S)
     compute = [*numpy_rates(effort.repeats, advance), vector_rate(cores, effort.repeats, advance)]
     if devices:
         compute += jax_rates(devices[0], effort.repeats, advance)
@@ -86,7 +94,7 @@ def measure(name: str, effort: Effort, started: Callable[[int], Callable[[int], 
         effort.folder, effort.file_bytes, random_pieces(effort.file_bytes), lambda n: advance(n // _WRITE_PIECE)
     ) as file:
         sample_s = effort.disk_s / disk_steps
-        reads = disk_rates(file, effort.repeats, sample_s, advance)
+        reads = disk_rates(file, effort.repeats, sample_s, advance, until=began + _DISK_UNTIL_S)
         disk = disk_figures(reads, Spread.of([file.n_bytes / file.written_s]), file.past_cache)
     gpu_found = gpu_figures(gpu, effort.repeats, advance) if gpu else None
     return MachineFigures(

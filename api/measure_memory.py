@@ -1,5 +1,6 @@
 """Bandwidth of main memory: reading, writing and copying, by threads."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from tierplan.ir.problem import Ints
 from tierplan.measure_spread import Spread
 
 READ, WRITE, COPY = "read", "write", "copy"
+LEAST_ROUNDS = 2
 _ELEMENT = 8
 
 
@@ -25,19 +27,22 @@ class MemoryRate:
 
 
 def memory_rates(
-    n_bytes: int, threads: Sequence[int], repeats: int, advance: Callable[[int], None]
+    n_bytes: int, threads: Sequence[int], repeats: int, advance: Callable[[int], None], until: float = math.inf
 ) -> tuple[MemoryRate, ...]:
     """Stream through two arrays of `n_bytes`, which must be much larger than the caches.
 
     Repetitions go round all ways and thread counts, so that a disturbance hits one repetition of several figures
-    rather than all of one. `advance(1)` is called after each.
+    rather than all of one. `advance(1)` is called after each. On a machine so busy that the clock (`perf_counter`)
+    passes `until`, two rounds have to do.
     """
     source, target = (np.ones(n_bytes // _ELEMENT, dtype=np.int64) for _ in range(2))
     found: dict[tuple[str, int], list[float]] = {(way, n): [] for n in threads for way in (READ, WRITE, COPY)}
     with ThreadPoolExecutor(max(threads)) as pool:
         _timed(pool, _parts(READ, source[:64], target[:64], 1) + _parts(WRITE, source[:64], target[:64], 1))
         _timed(pool, _parts(COPY, source[:64], target[:64], 1))  # compiled before the clock starts
-        for _ in range(repeats):
+        for turn in range(repeats):
+            if turn >= LEAST_ROUNDS and time.perf_counter() > until:
+                break
             for (way, n), rates in found.items():
                 seconds = _timed(pool, _parts(way, source, target, n))
                 rates.append((2 if way == COPY else 1) * source.nbytes / seconds)

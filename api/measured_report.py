@@ -16,6 +16,8 @@ def print_figures(found: MachineFigures) -> None:
     """Tables of memory, operations, disk and GPU, with quartiles."""
     at, out = found.surroundings, console()
     out.print(f"[bold]{at.processor}[/], {at.cores} cores, load {at.load_before:.1f} to {at.load_after:.1f}")
+    if at.is_busy:
+        out.print(f"[red]busy[/]: {at.load_before:.1f} processes on {at.cores} cores; measure again when it is idle")
     table = Table(title="main memory", title_justify="left")
     for column in ("way", "threads", "median", "quartiles"):
         table.add_column(column, justify="left" if column == "way" else "right")

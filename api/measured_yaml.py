@@ -31,6 +31,8 @@ def _lines(found: MachineFigures) -> Iterator[str]:
     at, gpu = found.surroundings, found.gpu
     yield f"# Measured by 'tierplan calibrate' on {at.when}: medians, with quartiles beside them."
     yield f"# {_plain(at.processor)}, {at.cores} cores; load {at.load_before:.1f} before, {at.load_after:.1f} after."
+    if at.is_busy:
+        yield "# The machine was busy: these are the figures of a busy machine."
     yield "schema: 1"
     yield f"name: {found.name}"
     device = f" with {gpu.name}" if gpu else ""

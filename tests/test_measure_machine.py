@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,21 @@ def test_the_hardware_file_is_read_and_says_what_was_measured(gpu: bool) -> None
     if gpu:
         assert dram.read_link == "dram->vram"
         assert machine.vector.peak["float32"] == 5e13
+
+
+def test_a_busy_machine_is_called_busy() -> None:
+    quiet = figures()
+    busy = replace(quiet, surroundings=replace(quiet.surroundings, load_before=1.0))
+    assert "the figures of a busy machine" in hardware_yaml(busy)
+    assert "busy" not in hardware_yaml(quiet)
+
+
+def test_a_clock_that_is_late_leaves_two_rounds(tmp_path: Path) -> None:
+    rates = memory_rates(2**16, (1,), 5, no_one, until=0.0)
+    assert {rate.rate.n for rate in rates} == {2}
+    with scratch_file.scratch_file(tmp_path, 64 * BLOCK, random_pieces(64 * BLOCK), no_one) as file:
+        reads = disk_rates(file, 5, 0.0, no_one, chunks=(BLOCK,), threads=(1,), until=0.0)
+    assert [rate.rate.n for rate in reads] == [2]
 
 
 def test_a_scratch_file_has_no_name_and_the_bytes_that_were_asked_for(tmp_path: Path) -> None:

@@ -160,13 +160,9 @@ class Opened:
     def __init__(self, browser: Any, path: Path) -> None:
         self.complaints: list[str] = []
         self.page = browser.new_page(viewport={"width": 1200, "height": 900})
-        self.page.on(
-            "console", lambda message: self.complaints.append(message.text) if message.type == "error" else None
-        )
+        self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on(
-            "request", lambda sent: None if sent.url.startswith("file:") else self.complaints.append(sent.url[:60])
-        )
+        self.page.on("request", self._sent)
         self.page.goto(path.as_uri())
         self.page.wait_for_function("document.querySelectorAll('#tensors tbody tr').length > 0")
         self.page.wait_for_function("document.querySelector('#range').textContent !== ''")
