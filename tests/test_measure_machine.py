@@ -224,7 +224,7 @@ def test_the_command_writes_what_plan_takes(run: Run, tmp_path: Path, monkeypatc
     )
     sizes: list[int] = []
 
-    def reads(file: ScratchFile, *_rest: object) -> tuple[DiskRate, ...]:
+    def reads(file: ScratchFile, *_rest: object, **_named: object) -> tuple[DiskRate, ...]:
         sizes.append(file.n_bytes)
         return tuple(disk())
 
