@@ -251,7 +251,7 @@ def test_the_command_writes_what_plan_takes(run: Run, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     "command",
     [
-        ["calibrate", "-o", "mine.yaml", "--file-size", "64MiB"],
+        pytest.param(["calibrate", "-o", "mine.yaml", "--file-size", "64MiB"], marks=pytest.mark.slow),
         ["run-flash", "synthetic:2x4096x1024", "--dram", "1GB", "--hardware", "m1-max", "--tokens", "5000"],
     ],
     ids=["calibrate", "run-flash"],
