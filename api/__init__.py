@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tierplan.ir.plan import Copy, Plan, Residency
     from tierplan.ir.problem import Problem
     from tierplan.ir.timeline import Timeline
-    from tierplan.pipeline import lower, plan, simulate, verify
+    from tierplan.pipeline import lower, plan, show, simulate, verify
     from tierplan.planner.offsets import allocate
 
 __version__ = "0.1.0"
@@ -42,6 +42,7 @@ _WHERE = {
     "load_machine": "tierplan.hardware.load",
     "lower": "tierplan.pipeline",
     "plan": "tierplan.pipeline",
+    "show": "tierplan.pipeline",
     "simulate": "tierplan.pipeline",
     "verify": "tierplan.pipeline",
 }
@@ -67,6 +68,7 @@ __all__ = [
     "load_machine",
     "lower",
     "plan",
+    "show",
     "simulate",
     "verify",
 ]

@@ -8,6 +8,7 @@ import typer
 
 from tierplan import __version__
 from tierplan.commands.allocate import allocate
+from tierplan.commands.calibrate import calibrate
 from tierplan.commands.cascade import cascade
 from tierplan.commands.check_jax import check_jax
 from tierplan.commands.compare import compare
@@ -17,7 +18,9 @@ from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
+from tierplan.commands.report import report
 from tierplan.commands.reproduce import reproduce
+from tierplan.commands.run_flash import run_flash
 from tierplan.commands.sensitivity import sensitivity
 from tierplan.commands.simulate import simulate
 from tierplan.commands.sweep import sweep
@@ -34,12 +37,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    plan, experts, compare, sweep, sensitivity, simulate, verify, emit, allocate, cascade, reproduce, models, hardware,
+    plan, experts, compare, sweep, sensitivity, simulate, report, verify, emit, allocate, cascade, reproduce, calibrate,
+    models, hardware,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
 app.command("check-jax")(check_jax)
+app.command("run-flash")(run_flash)
 
 
 def _print_version(wanted: bool) -> None:

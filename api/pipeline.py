@@ -21,6 +21,7 @@ from tierplan.sim.timeline import simulate as run
 
 if TYPE_CHECKING:
     from tierplan.hardware.build import Hardware
+    from tierplan.page import Page
 
 Program = Graph | Problem | Callable[..., Any] | Any
 
@@ -117,3 +118,24 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
     if broken:
         raise InvalidInputError(f"the plan breaks {len(broken)} rules; the first: {broken[0]}")
     return run(problem, plan)
+
+
+def show(problem: Problem, outcome: Outcome, *, what_if_s: float = 0.0) -> "Page":
+    """A page that shows a plan: notebooks display it, and `html` is its text, to be written to a file.
+
+    Args:
+        problem, outcome: as `lower` and `plan` return them.
+        what_if_s: seconds to spend on what would help most; 0 leaves it out.
+
+    Raises: InvalidInputError: an outcome without a plan, or with a plan for another problem.
+    """
+    from tierplan.page import Planned, page
+    from tierplan.what_if import what_helps
+
+    if outcome.plan is None:
+        raise InvalidInputError(f"there is no plan to report on: {outcome.status.value}")
+    timeline = simulate(problem, outcome.plan)
+    helps = what_helps(problem, outcome.plan, timeline.time_s, what_if_s, lambda _done: None) if what_if_s > 0 else None
+    return page(
+        problem, outcome.plan, timeline, Planned(problem.name, outcome.planner, outcome.status, outcome.bound_s, helps)
+    )

@@ -54,10 +54,13 @@ def progress(what: str, budget_s: float | None = None) -> Generator[None]:
 
 
 @contextmanager
-def counted(what: str, total: int, done: int = 0) -> Generator[Callable[[str], None]]:
-    """Show on a terminal how many of `total` are done; call what this yields for each, with what there is to tell."""
+def steps(what: str, total: int, done: int = 0) -> Generator[Callable[..., None]]:
+    """As `progress`, for work whose amount is known; call what comes with the amount that is done, 1 by default.
+
+    `told`: with each call, what there is to tell.
+    """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _amount=1, told="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -66,31 +69,20 @@ def counted(what: str, total: int, done: int = 0) -> Generator[Callable[[str], N
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[told]}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done, told="")
-        yield lambda told: bar.update(task, advance=1, told=told)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=total, completed=done, told="")
 
+    def advance(amount: int = 1, told: str = "") -> None:
+        bar.update(task, advance=amount, told=told)
 
-@contextmanager
-def steps(what: str, total: int) -> Generator[Callable[[str], None]]:
-    """A bar of so many parts on a terminal's standard error; the function that is given tells which part begins."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        begun = 0
-
-        def told(part: str) -> None:
-            nonlocal begun
-            bar.update(task, description=f"{what}: {part}", completed=begun)
-            begun += 1
-
-        yield told
+    timer = threading.Timer(_PATIENCE_S, bar.start)
+    timer.start()
+    try:
+        yield advance
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
 
 
 def check_folder(path: Path) -> None:

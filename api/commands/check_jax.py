@@ -56,9 +56,15 @@ def check_jax(
         if outcome.plan is None:
             raise InvalidInputError(f"no plan for '{function}' on '{hardware}': {outcome.status.value}")
         timeline = simulate(problem, outcome.plan)
-    with steps(f"running {function}", 1 + len(recorded.graph.ops)) as told:
+    with steps(f"running {function}", 1 + len(recorded.graph.ops)) as advance:
         checked = check(
-            found.function, numbers_for(shapes_of, seed), recorded, problem, timeline, repeats=repeats, told=told
+            found.function,
+            numbers_for(shapes_of, seed),
+            recorded,
+            problem,
+            timeline,
+            repeats=repeats,
+            told=lambda part: advance(1, part),
         )
     if as_json:
         print_json({"function": function, "hardware": hardware} | checked.row())

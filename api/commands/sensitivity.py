@@ -72,8 +72,8 @@ def sensitivity(
         graph = read_program(model, Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ())))
         problem = lower(graph, hardware)
     knobs = chosen_knobs(problem, parts or [])
-    with steps(f"planning {model}", 1 + len(knobs) * len(scales)) as told:
-        found = scale(problem, knobs, scales, planner=planner, budget=limit, told=told)
+    with steps(f"planning {model}", 1 + len(knobs) * len(scales)) as advance:
+        found = scale(problem, knobs, scales, planner=planner, budget=limit, told=lambda part: advance(1, part))
     title = f"{graph.name} on {hardware}"
     if output is not None:
         from tierplan.plot_sensitivity import draw

@@ -77,7 +77,7 @@ def _run(
     from tierplan.sweep.run import Where, run_sweep
     from tierplan.sweep.spec import read_spec
     from tierplan.tasks.contract import Ended
-    from tierplan.terminal import counted
+    from tierplan.terminal import steps
 
     if workers is not None and workers < 1:
         raise InvalidInputError(f"--workers {workers}: need at least 1")
@@ -89,8 +89,8 @@ def _run(
         def watch(total: int, done: int) -> Callable[[Ended], None]:
             if done and sys.stderr.isatty():
                 typer.echo(f"{done} of {total} points are in {folder} already", err=True)
-            tick = stack.enter_context(counted("sweeping", total, done))
-            return lambda ended: tick("" if ended.ok else f"{ended.end.value}: {ended.error}"[:60])
+            tick = stack.enter_context(steps("sweeping", total, done))
+            return lambda ended: tick(1, "" if ended.ok else f"{ended.end.value}: {ended.error}"[:60])
 
         try:
             found = run_sweep(spec, folder, Where(workers, ray, retry), watch)
