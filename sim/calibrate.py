@@ -64,6 +64,15 @@ def fit(rows: Rows, device: Device, *, share: float = SHARE, seed: int = 0) -> F
         InvalidInputError: too few rows, or a fit that does not converge.
         MissingDependencyError: scipy is not installed.
     """
+    train, test = split(rows, share=share, seed=seed)
+    return Fit(_best(KINDS[rows.kind], rows.part(train), device, seed), train, test)
+
+
+def split(rows: Rows, *, share: float = SHARE, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the rows to fit on, and of all others.
+
+    Raises: InvalidInputError: too few rows.
+    """
     kind = KINDS[rows.kind]
     n_train = max(round(share * rows.n), _ROWS_PER_CONSTANT * len(RANGES[kind]))
     if rows.n < 2 * n_train:
@@ -72,8 +81,7 @@ def fit(rows: Rows, device: Device, *, share: float = SHARE, seed: int = 0) -> F
             f"{n_train} rows to be fitted on, and as many to be tested on"
         )
     order = np.random.default_rng(seed).permutation(rows.n)
-    train, test = np.sort(order[:n_train]), np.sort(order[n_train:])
-    return Fit(_best(kind, rows.part(train), device, seed), train, test)
+    return np.sort(order[:n_train]), np.sort(order[n_train:])
 
 
 def _best(kind: type[Constants], rows: Rows, device: Device, seed: int) -> Constants:
