@@ -27,8 +27,8 @@ class Source:
 
 
 SOURCES = {
-    "h100": Source("h100_sxm", "trtllm/1.3.0rc20", ("vllm/0.24.0", "sglang/0.5.14"), "nccl/2.27.3", "h200"),
-    "h200": Source("h200_sxm", "trtllm/1.3.0rc20", ("vllm/0.24.0", "sglang/0.5.14"), "nccl/2.29.2", "h100"),
+    "h100": Source("h100_sxm", "trtllm/1.3.0rc20", ("trtllm/1.3.0rc10", "vllm/0.24.0", "sglang/0.5.14"), "nccl/2.27.3", "h200"),
+    "h200": Source("h200_sxm", "trtllm/1.3.0rc20", ("trtllm/1.3.0rc10", "vllm/0.24.0", "sglang/0.5.14"), "nccl/2.29.2", "h100"),
     "l40s": Source("l40s", "vllm/0.24.0", ("trtllm/1.3.0rc20", "sglang/0.5.14"), "nccl/2.27.3", "rtx-pro-6000"),
     "a100": Source("a100_sxm", "trtllm/1.0.0", ("vllm/0.14.0", "sglang/0.5.10"), "nccl/2.27.3", "h100"),
     "b200": Source("b200_sxm", "trtllm/1.3.0rc20", ("vllm/0.24.0", "sglang/0.5.14"), "nccl/2.29.2", "gb200"),
