@@ -26,13 +26,15 @@ class Source:
     """The built-in device whose constants stand in when only the data sheet is known."""
 
 
+_NEWER = ("vllm/0.24.0", "sglang/0.5.14")
+_HOPPER = ("trtllm/1.3.0rc10", *_NEWER)  # of which only mixtures were measured
 SOURCES = {
-    "h100": Source("h100_sxm", "trtllm/1.3.0rc20", ("trtllm/1.3.0rc10", "vllm/0.24.0", "sglang/0.5.14"), "nccl/2.27.3", "h200"),
-    "h200": Source("h200_sxm", "trtllm/1.3.0rc20", ("trtllm/1.3.0rc10", "vllm/0.24.0", "sglang/0.5.14"), "nccl/2.29.2", "h100"),
+    "h100": Source("h100_sxm", "trtllm/1.3.0rc20", _HOPPER, "nccl/2.27.3", "h200"),
+    "h200": Source("h200_sxm", "trtllm/1.3.0rc20", _HOPPER, "nccl/2.29.2", "h100"),
     "l40s": Source("l40s", "vllm/0.24.0", ("trtllm/1.3.0rc20", "sglang/0.5.14"), "nccl/2.27.3", "rtx-pro-6000"),
     "a100": Source("a100_sxm", "trtllm/1.0.0", ("vllm/0.14.0", "sglang/0.5.10"), "nccl/2.27.3", "h100"),
-    "b200": Source("b200_sxm", "trtllm/1.3.0rc20", ("vllm/0.24.0", "sglang/0.5.14"), "nccl/2.29.2", "gb200"),
-    "gb200": Source("gb200", "trtllm/1.3.0rc20", ("vllm/0.24.0", "sglang/0.5.14"), "nccl/2.29.2", "b200"),
+    "b200": Source("b200_sxm", "trtllm/1.3.0rc20", _NEWER, "nccl/2.29.2", "gb200"),
+    "gb200": Source("gb200", "trtllm/1.3.0rc20", _NEWER, "nccl/2.29.2", "b200"),
     "rtx-pro-6000": Source(
         "rtx_pro_6000_server", "vllm/0.24.0", ("trtllm/1.3.0rc20", "sglang/0.5.14"), "nccl/2.29.2", "l40s"
     ),
