@@ -37,10 +37,13 @@ def test_it_writes_a_machine_that_plans_use(run: Run, tmp_path: Path) -> None:
     text = target.read_text()
     assert "# held out: MAPE" in text
     assert "# NVIDIA H100 Tensor Core GPU data sheet" in text
-    planned = run("plan", "gpt2", "-H", str(target), "--context", "64", "--planner", "greedy")
+    plan = str(tmp_path / "plan.json")
+    planned = run("plan", "gpt2", "-H", str(target), "--context", "64", "--planner", "greedy", "-o", plan)
     assert planned.code == 0
-    assert "uncalibrated" not in planned.out
     assert "starting kernels" in planned.out
+    for told_again in (planned.out, run("simulate", plan).out):
+        assert "predicted" in told_again
+        assert "uncalibrated" not in told_again
 
 
 def test_without_a_device_the_rows_tell_it_and_nothing_is_written(
