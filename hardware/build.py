@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tierplan.hardware.calibration_schema import CalibrationEntry, calibration_of
 from tierplan.hardware.schema import Compute, ComputeUnit, CurvePoint, HardwareFile, LinkEntry, TierEntry
 from tierplan.hardware.spatial_schema import (
     ActionEntry,
@@ -97,6 +98,8 @@ def _known_keys(path: KeyPath) -> list[str]:
     if path and path[0] == "spatial":
         inner = {"memory": MemoryEntry, "buffer": BufferEntry, "arrays": ArrayEntry, "actions": ActionEntry}
         model = OperationEntry if "operations" in path else inner[str(path[1])] if path[1:] else SpatialEntry
+    elif path and path[0] == "calibration":
+        model = CalibrationEntry
     elif path:
         inner = {"compute": Compute, "tiers": TierEntry, "links": LinkEntry}
         model = inner[str(path[0])] if "read_curve" not in path else CurvePoint
@@ -124,7 +127,8 @@ def _machine(tree: Tree, entry: HardwareFile) -> Machine:
             raise tree.error(("tiers", index), message)
     try:
         matrix, vector = _unit("matrix", entry.compute.matrix), _unit("vector", entry.compute.vector)
-        return Machine(entry.name, matrix, vector, tiers, tuple(links), entry.home, entry.launch)
+        calibration = None if entry.calibration is None else calibration_of(entry.calibration)
+        return Machine(entry.name, matrix, vector, tiers, tuple(links), entry.home, entry.launch, calibration)
     except InvalidInputError as error:
         raise tree.error((), str(error)) from None
 

@@ -1,4 +1,4 @@
-"""`tierplan calibrate`: measure this machine, and write it as a hardware file."""
+"""`tierplan calibrate`: measure this machine, or fit the constants of one to measured kernels."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +9,33 @@ from tierplan.commands.options import AsJson
 
 
 def calibrate(
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Fit to this Parquet file of measured kernels instead; repeatable."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="With --from: the machine that they ran on, built in or a YAML file; writes NAME.yaml. Default: as the "
+            "rows say, and nothing is written.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the machine as a hardware YAML.")
     ] = None,
+    share: Annotated[
+        str,
+        typer.Option(
+            "--share", metavar="SHARE", help="With --from: share of the rows to fit on; the rest are tested on."
+        ),
+    ] = "5%",
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="With --from: seed of the choice of rows and of the fit's starts.")
+    ] = 0,
     folder: Annotated[
         Path, typer.Option(metavar="DIR", help="A folder on the disk to measure. Default: the current one.")
     ] = Path(),
@@ -22,10 +46,26 @@ def calibrate(
     name: Annotated[str | None, typer.Option(metavar="NAME", help="What the machine is called.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine's memory, disk, operations and GPU; about a minute. Leave it alone meanwhile."""
+    """Measure this machine's memory, disk, operations and GPU, about a minute in which it is best left alone; or, with
+    --from, fit a machine's constants to measured kernels, and tell the error on rows that were not fitted on.
+    """
+    from tierplan.ir.errors import InvalidInputError
+    from tierplan.ir.units import read_bytes
+
+    if measured:
+        _from_files(measured, device, output, _share(share), seed, as_json)
+        return
+    if device is not None:
+        raise InvalidInputError("--device names the machine of measured kernels: give those with --from FILE")
+    _this_machine(output, folder, read_bytes(file_size), repeats, name, as_json)
+
+
+def _this_machine(
+    output: Path | None, folder: Path, file_bytes: int, repeats: int, name: str | None, as_json: bool
+) -> None:
     from contextlib import ExitStack
 
-    from tierplan.ir.units import read_bytes, show_bytes
+    from tierplan.ir.units import show_bytes
     from tierplan.measure_machine import Effort, measure
     from tierplan.measured_report import figures_row, print_figures
     from tierplan.measured_yaml import hardware_yaml
@@ -34,7 +74,7 @@ def calibrate(
 
     if output is not None:
         check_folder(output)
-    effort = Effort(folder, read_bytes(file_size), repeats)
+    effort = Effort(folder, file_bytes, repeats)
     free = check_space(folder, effort.file_bytes)
     typer.echo(
         f"tierplan writes {show_bytes(effort.file_bytes)} to a nameless file in {folder.resolve()} "
@@ -58,3 +98,40 @@ def calibrate(
         typer.echo(f"machine written to {output}; 'tierplan plan MODEL --hardware {output}' plans for it")
     else:
         typer.echo("-o FILE writes this as a hardware file")
+
+
+def _from_files(
+    measured: list[Path], device: str | None, output: Path | None, share: float, seed: int, as_json: bool
+) -> None:
+    from tierplan.calibration import calibrate_from
+    from tierplan.calibration_report import calibrated_row, print_calibrated
+    from tierplan.ir.errors import InvalidInputError
+    from tierplan.terminal import check_folder, print_json, progress, write_whole
+
+    target = output
+    if target is None and device is not None:
+        target = Path(f"{Path(device).stem}.yaml")
+        if target.exists():
+            raise InvalidInputError(f"'{target}' exists; name the file to write with -o")
+    if target is not None:
+        check_folder(target)
+    with progress("fitting"):
+        found = calibrate_from(measured, device, share=share, seed=seed)
+    if target is not None:
+        write_whole(target, found.text)
+    if as_json:
+        print_json({**calibrated_row(found), "written": None if target is None else str(target)})
+        return
+    print_calibrated(found)
+    if target is not None:
+        typer.echo(f"wrote {target}; use it with --hardware {target}")
+
+
+def _share(text: str) -> float:
+    from tierplan.ir import units
+    from tierplan.ir.errors import InvalidInputError
+
+    share = units.read(text, units.SHARE)
+    if not 0 < share <= 0.5:
+        raise InvalidInputError(f"--share {text}: at most half of the rows can be fitted on")
+    return share
