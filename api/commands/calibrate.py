@@ -20,8 +20,8 @@ def calibrate(
         typer.Option(
             "--device",
             metavar="NAME",
-            help="With --from: the machine that they ran on, built in or a YAML file; writes NAME.yaml. Default: as the "
-            "rows say, and nothing is written.",
+            help="With --from: the machine that they ran on, built in or a YAML file; writes NAME.yaml. "
+            "Default: as the rows say, and nothing is written.",
         ),
     ] = None,
     output: Annotated[
@@ -46,8 +46,10 @@ def calibrate(
     name: Annotated[str | None, typer.Option(metavar="NAME", help="What the machine is called.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine's memory, disk, operations and GPU, about a minute in which it is best left alone; or, with
-    --from, fit a machine's constants to measured kernels, and tell the error on rows that were not fitted on.
+    """Measure this machine, or fit a machine's constants to measured kernels.
+
+    Without --from: memory, disk, operations and GPU of this machine, in about a minute in which it is best left alone.
+    With --from: the constants of a machine, and the error on rows that were not fitted on.
     """
     from tierplan.ir.errors import InvalidInputError
     from tierplan.ir.units import read_bytes
