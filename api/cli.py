@@ -18,6 +18,7 @@ from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
+from tierplan.commands.play import play
 from tierplan.commands.report import report
 from tierplan.commands.reproduce import reproduce
 from tierplan.commands.run_flash import run_flash
@@ -37,8 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    plan, experts, compare, sweep, sensitivity, simulate, report, verify, emit, allocate, cascade, reproduce, calibrate,
-    models, hardware,
+    plan, experts, compare, sweep, sensitivity, simulate, report, verify, emit, allocate, cascade, reproduce, play,
+    calibrate, models, hardware,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(_command)

@@ -60,7 +60,7 @@ def steps(what: str, total: int, done: int = 0) -> Generator[Callable[..., None]
     `told`: with each call, what there is to tell.
     """
     if not sys.stderr.isatty():
-        yield lambda _amount=1, told="": None
+        yield _silent
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -83,6 +83,10 @@ def steps(what: str, total: int, done: int = 0) -> Generator[Callable[..., None]
         timer.cancel()
         timer.join()
         bar.stop()
+
+
+def _silent(amount: int = 1, told: str = "") -> None:
+    """Show nothing."""
 
 
 def check_folder(path: Path) -> None:

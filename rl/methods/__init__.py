@@ -1,0 +1,1 @@
+"""Players of mallocGame that do not learn: what every agent has to beat."""
