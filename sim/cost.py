@@ -1,15 +1,20 @@
 """What one operation costs on a machine, apart from where its operands lie."""
 
+from tierplan.ir.collectives import collective_of
 from tierplan.ir.graph import Op
 from tierplan.ir.machine import Machine, Unit
+from tierplan.sim.collectives import collective_s
 
 
 def compute_s(op: Op, machine: Machine) -> float:
     """Seconds of arithmetic of one execution of `op` at the peak rates of the machine's units.
 
     Assumes: the matrix and the vector unit work side by side, as in a pipelined kernel; an
-    operation that is known only by the bytes that it streams takes no compute time.
+    operation that is known only by the bytes that it streams takes no compute time. A collective takes
+    the time of its bytes on the interconnect, beside which its arithmetic is nothing.
     """
+    if (collective := collective_of(op)) is not None:
+        return collective_s(collective, machine)
     return max(op.matrix_ops / machine.matrix.rate(op.dtype), op.vector_ops / machine.vector.rate(op.dtype))
 
 
