@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from tierplan.ir.collectives import communicates
 from tierplan.ir.outcome import Outcome
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Ints, Problem
 from tierplan.ir.timeline import COMPUTE, Timeline
 
 COMPUTE_NAME = "compute"
+NETWORK_NAME = "interconnect"
 BY_CHOICES = "choices"
 """What the alternatives that a plan takes reserve, beside the kinds of tensors."""
 
@@ -48,10 +50,13 @@ def limits(problem: Problem, timeline: Timeline) -> list[Share]:
     seconds: dict[str, float] = defaultdict(float)
     own = timeline.end_s - timeline.begin_s
     n_tiers, links = problem.n_tiers, problem.links.names
+    collective = np.array([communicates(name) for name in problem.step_names])
     for code in np.unique(timeline.limit).tolist():
         spent = float(own[timeline.limit == code].sum())
         if code == COMPUTE:
-            seconds[COMPUTE_NAME] += spent
+            talking = float(own[(timeline.limit == code) & collective].sum())
+            seconds[COMPUTE_NAME] += spent - talking
+            seconds[NETWORK_NAME] += talking
         elif code <= n_tiers:
             seconds[f"tier {problem.tiers.names[code - 1]}"] += spent
         else:

@@ -38,7 +38,7 @@ class Shaping:
     @property
     def parallel(self) -> Parallel:
         """How the model is split over devices."""
-        return Parallel(self.tp or 1, self.pp or 1, self.ep or 1)
+        return Parallel(*(1 if n is None else n for n in (self.tp, self.pp, self.ep)))
 
     def _splits(self) -> dict[str, int]:
         return {f"--{name}": n for name in ("tp", "pp", "ep") if (n := getattr(self, name)) is not None}

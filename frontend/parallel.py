@@ -41,9 +41,7 @@ class Parallel:
             object.__setattr__(self, "groups", max(1, self.ep // self.tp))
         if self.stage_devices % self.ep:
             near = _near(self.ep, lambda n: self.tp % n == 0 or n % self.tp == 0)
-            raise InvalidInputError(
-                f"--ep {self.ep} neither divides nor is a multiple of --tp {self.tp}; the nearest are {near}"
-            )
+            raise InvalidInputError(f"--ep {self.ep} neither divides nor is a multiple of --tp {self.tp}; {near}")
 
     @property
     def stage_devices(self) -> int:
@@ -149,12 +147,10 @@ def check(arch: Architecture, parallel: Parallel) -> None:
         raise InvalidInputError(f"--ep {parallel.ep}: '{arch.name}' has no experts; leave --ep out")
     if experts is not None and experts.n % parallel.ep:
         near = _near(parallel.ep, lambda n: experts.n % n == 0 and (parallel.tp % n == 0 or n % parallel.tp == 0))
-        raise InvalidInputError(
-            f"--ep {parallel.ep} does not divide the {experts.n} experts of '{arch.name}'; the nearest are {near}"
-        )
+        raise InvalidInputError(f"--ep {parallel.ep} does not divide the {experts.n} experts of '{arch.name}'; {near}")
     if bad := _indivisible(arch, parallel.tp):
         near = _near(parallel.tp, lambda n: not _indivisible(arch, n))
-        raise InvalidInputError(f"--tp {parallel.tp} does not divide {bad} of '{arch.name}'; the nearest are {near}")
+        raise InvalidInputError(f"--tp {parallel.tp} does not divide {bad} of '{arch.name}'; {near}")
     if experts is not None and experts.ffn % parallel.expert_tp:
         raise InvalidInputError(
             f"{parallel.expert_tp} devices cannot share the width {experts.ffn} of an expert of '{arch.name}'; "
@@ -177,7 +173,8 @@ def _indivisible(arch: Architecture, tp: int) -> str:
 
 
 def _near(n: int, valid: Callable[[int], bool]) -> str:
-    """The valid numbers next to n, below and above."""
+    """The valid numbers next to n, below and above, in words."""
     below = next((m for m in range(n - 1, 0, -1) if valid(m)), None)
     above = next((m for m in range(n + 1, _MOST + 1) if valid(m)), None)
-    return " and ".join(str(m) for m in (below, above) if m is not None)
+    found = [str(m) for m in (below, above) if m is not None]
+    return f"the nearest {'is' if len(found) == 1 else 'are'} {' and '.join(found)}"

@@ -14,6 +14,7 @@ from tierplan.commands.options import (
     Cyclic,
     Dims,
     Dtype,
+    Ep,
     Gap,
     Hardware,
     Model,
@@ -21,11 +22,13 @@ from tierplan.commands.options import (
     Phase,
     Planner,
     Policy,
+    Pp,
     Prompt,
     Routing,
     Seconds,
     Seed,
     Shapes,
+    Tp,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ def plan(
     batch: Batch = None,
     context: Context = None,
     dtype: Dtype = None,
+    tp: Tp = None,
+    pp: Pp = None,
+    ep: Ep = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
     dims: Dims = None,
@@ -79,7 +85,7 @@ def plan(
     if output is not None:
         check_folder(output)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
-    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()), tp, pp, ep)
     wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
     fusing = read_fusing(fusion, scratch, launch, region_ops)
     with progress(f"planning {model}"):
