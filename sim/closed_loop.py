@@ -1,0 +1,160 @@
+"""A server under a closed loop of clients: each sends its next prompt when its last one has been answered.
+
+The server batches continuously: in each step every sequence that is being written gains a token, and prompts that wait
+are read beside them, in chunks, as long as the step has room for their tokens.
+
+Source: Yu et al., Orca, OSDI 2022 (batching by iteration); Agrawal et al., Sarathi-Serve, OSDI 2024 (chunked prefill).
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from tierplan.ir.errors import InvalidInputError
+
+
+class StepTimes(Protocol):
+    """How long the steps of a server take. Units: seconds; `position` is the mean over the written sequences."""
+
+    def decode_s(self, writing: int, position: float) -> float:
+        """A step in which that many sequences gain a token each."""
+        ...
+
+    def mixed_s(self, chunks: list[tuple[int, int]], writing: int, position: float) -> float:
+        """A step that also reads, of each of some prompts, the positions `[start, stop)`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`clients` at once, `requests` in all, each of `prompt` positions to read and `new` tokens to write.
+
+    Lengths are drawn evenly from `shortest` of these to all. A step has room for `step_tokens`.
+    """
+
+    clients: int
+    prompt: int
+    new: int
+    requests: int
+    step_tokens: int = 8192
+    shortest: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.clients, self.prompt, self.new, self.requests, self.step_tokens) < 1:
+            raise InvalidInputError("a load needs 1 or more clients, requests, positions, tokens and room in a step")
+        if not 0 < self.shortest <= 1:
+            raise InvalidInputError(f"the shortest length is {self.shortest} of the longest; need above 0, at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the clients saw, on average over requests. Units: seconds.
+
+    `first_s`: from sending a prompt to its first token; `token_s`: between later tokens.
+    """
+
+    first_s: float
+    token_s: float
+    total_s: float
+
+
+@dataclass(slots=True)
+class _Request:
+    prompt: int
+    new: int
+    sent_s: float = 0.0
+    first_s: float = 0.0
+    read: int = 0
+    written: int = 0
+
+
+@dataclass(slots=True)
+class _Server:
+    times: StepTimes
+    load: Load
+    now_s: float = 0.0
+    coming: deque[_Request] = field(default_factory=deque)
+    waiting: deque[_Request] = field(default_factory=deque)
+    late: list[_Request] = field(default_factory=list)
+    writing: list[_Request] = field(default_factory=list)
+    first_s: list[float] = field(default_factory=list)
+    token_s: list[float] = field(default_factory=list)
+
+
+def serve(load: Load, times: StepTimes) -> Served:
+    """Run a load until all requests are answered.
+
+    Assumes: a new prompt that is sent when a step ends misses the step that begins then, and joins the next.
+    """
+    server = _Server(times, load)
+    rng = np.random.default_rng(load.seed)
+    shares = rng.uniform(load.shortest, 1.0, (load.requests, 2))
+    for share in shares.tolist():
+        server.coming.append(_Request(max(1, round(load.prompt * share[0])), max(1, round(load.new * share[1]))))
+    for _ in range(min(load.clients, load.requests)):
+        server.waiting.append(server.coming.popleft())
+    while server.waiting or server.writing or server.late:
+        _step(server)
+    token_s = float(np.mean(server.token_s)) if server.token_s else 0.0
+    return Served(float(np.mean(server.first_s)), token_s, server.now_s)
+
+
+def _step(server: _Server) -> None:
+    """One step that reads prompts; or as many that read none as pass until something happens."""
+    writing = server.writing
+    position = sum(r.prompt + r.written for r in writing) / len(writing) if writing else 0.0
+    chunks, reading = _chunks(server)
+    if chunks:
+        n_steps, seconds = 1, server.times.mixed_s(chunks, len(writing), position)
+    elif writing:
+        n_steps = 1 if server.late else min(r.new - r.written for r in writing)
+        seconds = n_steps * server.times.decode_s(len(writing), position + n_steps / 2)
+    else:
+        n_steps, seconds = 1, 0.0
+    server.now_s += seconds
+    server.waiting.extend(server.late)
+    server.late.clear()
+    for request in writing:
+        request.written += n_steps
+    for request, stop in reading:
+        request.read = stop
+        if stop == request.prompt:
+            server.waiting.popleft()
+            request.first_s, request.written = server.now_s, 1
+            server.first_s.append(server.now_s - request.sent_s)
+            writing.append(request)
+    _answer(server)
+
+
+def _chunks(server: _Server) -> tuple[list[tuple[int, int]], list[tuple[_Request, int]]]:
+    """What a step reads of the prompts that wait, first come, first served."""
+    room = server.load.step_tokens - len(server.writing)
+    chunks: list[tuple[int, int]] = []
+    reading: list[tuple[_Request, int]] = []
+    for request in server.waiting:
+        if room < 1:
+            break
+        stop = min(request.prompt, request.read + room)
+        room -= stop - request.read
+        chunks.append((request.read, stop))
+        reading.append((request, stop))
+    return chunks, reading
+
+
+def _answer(server: _Server) -> None:
+    """Let go of the requests that are written to their end; their clients send the next ones."""
+    left: list[_Request] = []
+    for request in server.writing:
+        if request.written < request.new:
+            left.append(request)
+            continue
+        if request.new > 1:
+            server.token_s.append((server.now_s - request.first_s) / (request.new - 1))
+        if server.coming:
+            after = server.coming.popleft()
+            after.sent_s = server.now_s
+            server.late.append(after)
+    server.writing = left
