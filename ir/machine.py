@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tierplan.ir.calibration import Calibration
 from tierplan.ir.dtypes import BITS
 from tierplan.ir.errors import InvalidInputError, unknown_name
 
@@ -150,7 +151,7 @@ class Machine:
 
     `home` is the tier where the inputs and weights of a program that runs once start; if they
     do not fit there, the next slower one that holds them. `launch_s` is the time to start one
-    kernel, in which nothing computes.
+    kernel, in which nothing computes. `calibration` holds constants fitted on measured kernels, if there are any.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Machine:
     home: str
     launch_s: float = 0.0
     networks: tuple[Network, ...] = ()
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         names = [tier.name for tier in self.tiers]

@@ -26,7 +26,7 @@ def peak_prices(works: Sequence[Work], machine: Machine) -> Floats:
         if isinstance(work, Collective):
             pairs = zip(np.atleast_1d(work.bytes).tolist(), np.atleast_1d(work.ranks).tolist(), strict=True)
             return np.array([collective_s(Exchange(work.kind, b, int(n)), machine) for b, n in pairs])
-        return roofline.kernel_s(work, machine)
+        return roofline.roofline_s(work, machine)
 
     return in_groups(works, together)
 

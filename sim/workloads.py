@@ -114,7 +114,7 @@ class Moe:
     expert_ranks: ArrayLike = 1
     skew: ArrayLike = 0.0
     dtype: str = "bfloat16"
-    gated: bool = True
+    gated: ArrayLike = True
 
     @property
     def local_experts(self) -> Floats:
@@ -135,7 +135,7 @@ class Moe:
     @property
     def expert_elements(self) -> Floats:
         """Elements of the slice of one expert."""
-        return (3 if self.gated else 2) * _float(self.hidden) * _float(self.inner) / _float(self.tensor_ranks)
+        return np.where(self.gated, 3, 2) * _float(self.hidden) * _float(self.inner) / _float(self.tensor_ranks)
 
     @property
     def ops(self) -> Floats:
@@ -146,7 +146,7 @@ class Moe:
     def bytes(self) -> Floats:
         """Bytes of the experts that are used, and of the rows in and out (16 bits)."""
         weights = self.active * self.expert_elements * BITS[self.dtype] / 8
-        inner = (3 if self.gated else 2) * _float(self.inner) / _float(self.tensor_ranks)
+        inner = np.where(self.gated, 3, 2) * _float(self.inner) / _float(self.tensor_ranks)
         return weights + 2 * self.routed * (2 * _float(self.hidden) + inner)
 
 
