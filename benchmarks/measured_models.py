@@ -22,7 +22,15 @@ from tierplan.sim.step_works import Precision
 
 NODE = 8
 BF16, FP8, FP4 = "bfloat16", "float8_e4m3fn", "float4_e2m1fn"
-_DTYPES = {"": BF16, "bfloat16": BF16, "fp8": FP8, "fp8_block": FP8, "int4_wo": "int4", "nvfp4": FP4, "w4a16_mxfp4": FP4}
+_DTYPES = {
+    "": BF16,
+    "bfloat16": BF16,
+    "fp8": FP8,
+    "fp8_block": FP8,
+    "int4_wo": "int4",
+    "nvfp4": FP4,
+    "w4a16_mxfp4": FP4,
+}
 _SAME = {  # points are of models whose configuration has another name in the package
     "meta-llama/Llama-3.1-8B-Instruct": "meta-llama/Meta-Llama-3.1-8B",
     "nvidia/Llama-3.1-8B-Instruct-FP8": "meta-llama/Meta-Llama-3.1-8B",

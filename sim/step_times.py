@@ -60,10 +60,10 @@ def tables(model: Model, price: Price, *, most_sequences: int, most_tokens: int,
 
 
 def _steps(first: int, last: int) -> list[int]:
-    """Numbers from first to last, each about half as large again as the one before."""
+    """Numbers from first to last, each twice the one before."""
     found = [first]
     while found[-1] < last:
-        found.append(min(last, max(found[-1] + 1, found[-1] * 3 // 2)))
+        found.append(min(last, 2 * found[-1]))
     return found
 
 

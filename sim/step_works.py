@@ -4,6 +4,7 @@ Runtimes start fewer kernels than the graph has operations. Products of one inpu
 so is a run of operations that do no products (add and norm; rotation and append), and so are the experts of a layer.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -53,7 +54,8 @@ def kernels(graph: Graph, precision: Precision) -> list[Kernel]:
     """The kernels of one turn of a forward pass, in order.
 
     Assumes: the mixtures of a graph have stacked experts; a router, the head and projections beside the layers are
-    not quantised.
+    not quantised. A run that ends a layer and begins the next is part of the one that it ends; the run that begins the
+    first is part of none.
     """
     found: list[Kernel] = []
     run: list[Op] = []  # operations without products that have not been written down
@@ -62,12 +64,17 @@ def kernels(graph: Graph, precision: Precision) -> list[Kernel]:
     done: set[Attribute] = set()
     top_k = {op.attributes["layer"]: op for op in graph.ops if op.kind == "top_k"}
 
+    begun: set[int | None] = set()
+    uses = Counter(access.tensor for op in graph.ops for access in op.reads)
+
     def flush() -> None:
         if run:
-            found.append(Kernel(Stream(_outside(run)), _layer(run[-1])))
+            layer = _layer(run[0])
+            found.append(Kernel(Stream(_outside(run, uses)), layer if layer in begun else None))
             run.clear()
         if products:
             found.append(Kernel(_product(products, precision), _layer(products[0])))
+            begun.add(_layer(products[0]))
             products.clear()
 
     for op in graph.ops:
@@ -98,12 +105,13 @@ def _layer(op: Op) -> int | None:
     return layer if isinstance(layer, int) else None
 
 
-def _outside(run: list[Op]) -> float:
-    """Bytes that a run of operations exchanges with memory: what it makes and uses itself stays near."""
+def _outside(run: list[Op], uses: Counter[str]) -> float:
+    """Bytes that a run of operations exchanges with memory: what it alone makes and uses stays near."""
     written = {access.tensor for op in run for access in op.writes}
-    read = {access.tensor for op in run for access in op.reads}
-    reads = sum(a.bytes for op in run for a in op.reads if a.tensor not in written)
-    return reads + sum(a.bytes for op in run for a in op.writes if a.tensor not in read or op is run[-1])
+    own = Counter(access.tensor for op in run for access in op.reads)
+    sources = {a.tensor: a.bytes for op in run for a in op.reads if a.tensor not in written}
+    kept = sum(a.bytes for op in run for a in op.writes if not uses[a.tensor] or own[a.tensor] < uses[a.tensor])
+    return sum(sources.values()) + kept
 
 
 def _product(products: list[Op], precision: Precision) -> Gemm:

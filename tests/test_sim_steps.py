@@ -1,0 +1,110 @@
+"""Kernels of a graph do its work, and tables give the times of steps that were not tabulated."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tierplan.frontend.config import read_config
+from tierplan.frontend.parallel import ALONE, Parallel, Shard
+from tierplan.frontend.transformer import language_model
+from tierplan.hardware.load import load_machine
+from tierplan.models import load
+from tierplan.sim.step_prices import peak_prices
+from tierplan.sim.step_times import Model, Steps, tables
+from tierplan.sim.step_works import Precision, Stream, kernels
+from tierplan.sim.workloads import Attention, Collective, Gemm, Moe
+
+H100 = load_machine("h100")
+MODELS = ("llama3-8b", "qwen3-30b-a3b", "deepseek-v3", "gemma2-9b", "falcon-40b")
+
+
+def arch_of(name):
+    return read_config(load(name), name)
+
+
+def graph(arch, shard=ALONE, phase="decode", batch=4, context=96, layers=None):
+    return language_model(arch, phase=phase, batch=batch, context=context, dtype="bfloat16", shard=shard, layers=layers)
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+@pytest.mark.parametrize("shard", [ALONE, Shard(Parallel(4))], ids=["one", "four"])
+@pytest.mark.parametrize("name", MODELS)
+def test_kernels_do_the_products_of_the_graph(name, shard, phase):
+    arch = dataclasses.replace(arch_of(name), n_layers=5)
+    whole = graph(arch, shard, phase)
+    found = kernels(whole, Precision())
+    done = sum(float(k.work.ops) for k in found if isinstance(k.work, Gemm | Attention | Moe))
+    assert done == pytest.approx(sum(op.matrix_ops for op in whole.ops), rel=1e-6)
+
+
+def test_a_layer_of_llama_is_these_kernels():
+    found = [
+        k.work
+        for k in kernels(graph(arch_of("llama3-8b"), Shard(Parallel(2)), layers=[0]), Precision())
+        if k.layer == 0
+    ]
+    kinds = [type(work) for work in found]
+    attended = [Gemm, Stream, Attention, Gemm, Collective]
+    assert kinds == [*attended, Stream, Gemm, Stream, Gemm, Collective, Stream]
+    qkv, out, up, down = (work for work in found if isinstance(work, Gemm))
+    assert [(g.m, g.n, g.k) for g in (qkv, out, up, down)] == [
+        (4, 3072, 4096), (4, 4096, 2048), (4, 14336, 4096), (4, 4096, 7168),
+    ]  # fmt: skip
+    norm = found[5]
+    row = 4 * 4096 * 2
+    assert norm == Stream(4 * row + 4096 * 2)  # the sum and the residual in, the new residual and the norm out, weights
+
+
+def test_experts_are_one_kernel_of_all_tokens():
+    shard = Shard(Parallel(2, 1, 4))
+    found = [k.work for k in kernels(graph(arch_of("qwen3-30b-a3b"), shard, layers=[0]), Precision(experts="int4"))]
+    (moe,) = [work for work in found if isinstance(work, Moe)]
+    extents = (moe.tokens, moe.hidden, moe.inner, moe.n_experts, moe.top_k, moe.expert_ranks, moe.dtype, moe.gated)
+    assert extents == (4, 2048, 768, 128, 8, 4, "int4", True)
+    assert [c.kind for c in found if isinstance(c, Collective)][2:5] == ["all_to_all", "all_to_all", "all_gather"]
+
+
+def model_of(name, layers, alike):
+    arch = arch_of(name)
+
+    def of(phase, batch, context):
+        return graph(arch, ALONE, phase, batch, context, layers)
+
+    return Model(of, alike, Precision())
+
+
+def price(works):
+    return peak_prices(works, H100)
+
+
+def seconds(name, phase, batch, context):
+    return float(
+        price([k.work for k in kernels(graph(arch_of(name), ALONE, phase, batch, context), Precision())]).sum()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "alike"), [("llama3-8b", [0], {0: 32}), ("deepseek-v2-lite", [0, 1], {0: 1, 1: 26})]
+)
+def test_tables_give_the_time_of_the_whole_graph(name, layers, alike):
+    # a norm that ends the model leaves no sum behind for a next layer: some bytes less than in the other layers
+    found = tables(model_of(name, layers, alike), price, most_sequences=32, most_tokens=1024, most_positions=1024)
+    steps = Steps(found, host_s=0.002)
+    for batch, context in ((1, 512), (16, 256), (32, 1024)):
+        assert steps.decode_s(batch, context) - 0.002 == pytest.approx(
+            seconds(name, "decode", batch, context), rel=1e-6
+        )
+    assert steps.decode_s(24, 700) - 0.002 == pytest.approx(seconds(name, "decode", 24, 700), rel=0.03)
+    whole = steps.mixed_s([(0, 1024)], 0, 0.0) - 0.002
+    assert whole == pytest.approx(seconds(name, "prefill", 1, 1024), rel=1e-3)
+    halves = steps.mixed_s([(0, 512)], 0, 0.0) + steps.mixed_s([(512, 1024)], 0, 0.0) - 0.004
+    assert halves > whole
+
+
+def test_prices_do_not_depend_on_what_is_priced_together():
+    works = [k.work for k in kernels(graph(arch_of("deepseek-v3"), Shard(Parallel(8)), layers=[0, 3]), Precision())]
+    together = price(works)
+    alone = np.array([float(price([work])[0]) for work in works])
+    assert together == pytest.approx(alone)
+    assert (together > 0).all()
