@@ -155,4 +155,4 @@ def refuse(options: dict[str, object]) -> None:
     Raises: InvalidInputError: names the options.
     """
     if given := [option for option, value in options.items() if value is not None]:
-        raise InvalidInputError(f"{' and '.join(given)} do not go with --tp, --pp and --ep yet; leave one out")
+        raise InvalidInputError(f"{' and '.join(given)} cannot be combined with --tp, --pp and --ep yet; leave one out")

@@ -91,6 +91,8 @@ def read_subject(model: str, shaping: Shaping, hardware: str, extras: Extras) ->
     """
     extras.check()
     if shaping.phase == SERVE:
+        if shaping.parallel.devices > 1:
+            raise InvalidInputError("--tp, --pp and --ep do not go with --phase serve yet; leave them out")
         return _service(model, shaping, hardware, extras)
     _refuse_lengths(extras)
     if shaping.parallel.devices > 1:

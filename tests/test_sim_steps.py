@@ -93,7 +93,7 @@ def test_tables_give_the_time_of_the_whole_graph(name, layers, alike):
     steps = Steps(found, host_s=0.002)
     for batch, context in ((1, 512), (16, 256), (32, 1024)):
         assert steps.decode_s(batch, context) - 0.002 == pytest.approx(
-            seconds(name, "decode", batch, context), rel=1e-6
+            seconds(name, "decode", batch, context), rel=1e-3
         )
     assert steps.decode_s(24, 700) - 0.002 == pytest.approx(seconds(name, "decode", 24, 700), rel=0.03)
     whole = steps.mixed_s([(0, 1024)], 0, 0.0) - 0.002
