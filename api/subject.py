@@ -169,7 +169,7 @@ def _on_devices(model: str, shaping: Shaping, hardware: str, extras: Extras) -> 
 
     graph = stages[0].graph
     description = describe(graph, shaping, model) + extras.written()
-    title = f"{graph.name.split(',')[0]} on {parallel.devices} devices,"
+    title = f"{graph.name.split(',')[0]} on {parallel.devices} devices"
     return Subject(title, hardware, description, stages[0].problem, search)
 
 
