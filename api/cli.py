@@ -8,6 +8,7 @@ import typer
 
 from tierplan import __version__
 from tierplan.commands.allocate import allocate
+from tierplan.commands.calibrate import calibrate
 from tierplan.commands.cascade import cascade
 from tierplan.commands.compare import compare
 from tierplan.commands.compare_xla import compare_xla
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware):
+for _command in (plan, experts, compare, simulate, verify, allocate, cascade, reproduce, models, hardware, calibrate):
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
 

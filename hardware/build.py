@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tierplan.hardware.calibration_schema import CalibrationEntry, calibration_of
 from tierplan.hardware.schema import (
     Compute,
     ComputeUnit,
@@ -99,6 +100,8 @@ def _known_keys(path: KeyPath) -> list[str]:
     if path and path[0] == "spatial":
         inner = {"memory": MemoryEntry, "buffer": BufferEntry, "arrays": ArrayEntry, "actions": ActionEntry}
         model = OperationEntry if "operations" in path else inner[str(path[1])] if path[1:] else SpatialEntry
+    elif path and path[0] == "calibration":
+        model = CalibrationEntry
     elif path:
         inner = {"compute": Compute, "tiers": TierEntry, "links": LinkEntry, "interconnect": NetworkEntry}
         model = inner[str(path[0])] if "read_curve" not in path else CurvePoint
@@ -134,7 +137,9 @@ def _machine(tree: Tree, entry: HardwareFile) -> Machine:
             raise tree.error(("interconnect", index, "devices"), message)
     try:
         matrix, vector = _unit("matrix", entry.compute.matrix), _unit("vector", entry.compute.vector)
-        return Machine(entry.name, matrix, vector, tiers, tuple(links), entry.home, entry.launch, networks)
+        calibration = None if entry.calibration is None else calibration_of(entry.calibration)
+        home, launch = entry.home, entry.launch
+        return Machine(entry.name, matrix, vector, tiers, tuple(links), home, launch, networks, calibration)
     except InvalidInputError as error:
         raise tree.error((), str(error)) from None
 

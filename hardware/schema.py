@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from tierplan.hardware.calibration_schema import CalibrationEntry
 from tierplan.hardware.spatial_schema import SpatialEntry
 from tierplan.ir import units
 from tierplan.ir.dtypes import BITS, dtype_name
@@ -212,6 +213,7 @@ class HardwareFile(_Entry):
         default=[], max_length=8, description="Networks that join several such machines, smallest first."
     )
     spatial: SpatialEntry | None = Field(default=None, description="Arrays of processing elements, if it has them.")
+    calibration: CalibrationEntry | None = Field(default=None, description="Constants fitted on measured kernels.")
 
 
 def json_schema() -> str:

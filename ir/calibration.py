@@ -194,7 +194,7 @@ class Calibration:
     """What was fitted for a device, and the sizes that the fit needs beside peak rates.
 
     `units` is the number of multiprocessors, `cache` the bytes of the cache before memory, `peer_bandwidth` what one
-    device sends to others in one direction (0: there is no other). Constants are by element type; of exchanges, by kind.
+    device sends to others in one direction (0: no others). Constants are by element type, of exchanges by kind.
     """
 
     units: int

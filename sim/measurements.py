@@ -6,6 +6,7 @@ and `latency` in milliseconds.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ class Rows:
 
     def part(self, index: NDArray[Any]) -> "Rows":
         """The rows at these positions, or where this is true."""
-        values = {each.name: getattr(self.work, each.name) for each in fields(self.work)}
-        picked = {name: value[index] for name, value in values.items() if isinstance(value, np.ndarray)}
+        values: dict[str, Any] = {each.name: getattr(self.work, each.name) for each in fields(self.work)}
+        picked: dict[str, NDArray[Any]] = {
+            name: value[index] for name, value in values.items() if isinstance(value, np.ndarray)
+        }
         return Rows(self.kind, self.dtype, replace(self.work, **picked), self.seconds[index])
 
 
@@ -108,7 +111,8 @@ _TABLES = {
     "moe": _Table("moe", _MOE, "moe_dtype", _moe),
 }
 _EXCHANGES = {
-    "all_reduce": "all_reduce", "all_gather": "all_gather", "reduce_scatter": "reduce_scatter", "alltoall": "all_to_all",
+    "all_reduce": "all_reduce", "all_gather": "all_gather", "reduce_scatter": "reduce_scatter",
+    "alltoall": "all_to_all",
 }  # fmt: skip
 
 
@@ -177,17 +181,18 @@ def _exchange(op: str, at: Columns, path: Path) -> Rows:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        import pyarrow.parquet as parquet
-        from pyarrow import ArrowException
+        parquet: Any = import_module("pyarrow.parquet")
     except ImportError:
         raise MissingDependencyError("pyarrow", "calibration") from None
     if not path.is_file():
         raise InvalidInputError(f"no file '{path}'")
     try:
-        table: Any = parquet.read_table(path)  # pyright: ignore[reportUnknownMemberType]
-    except (ArrowException, OSError) as error:
+        table: Any = parquet.read_table(path)
+    except (ValueError, OSError, RuntimeError) as error:
         raise InvalidInputError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
-    return {name: _array(table[name]) for name in table.column_names}
+    if not table.num_rows:
+        raise InvalidInputError(f"{path}: the file has no rows")
+    return {str(name): _array(table[name]) for name in table.column_names}
 
 
 def _array(column: Any) -> NDArray[Any]:
