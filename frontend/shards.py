@@ -1,7 +1,7 @@
 """The weights and extents that one device of several has."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from tierplan.frontend.architecture import Architecture
 from tierplan.frontend.naming import Names
@@ -49,7 +49,8 @@ def own_architecture(arch: Architecture, shard: Shard) -> Architecture:
     )
 
 
-def own_weights(arch: Architecture, names: Names | None, shard: Shard, layers: Sequence[int]) -> Weights:
+@lru_cache(maxsize=4)  # a load asks for many graphs of one model
+def own_weights(arch: Architecture, names: Names | None, shard: Shard, layers: tuple[int, ...]) -> Weights:
     """The weights of the device: those of its stage, each as its share.
 
     A head that is tied to the token table is a matrix of its own where the table is in another stage.

@@ -62,7 +62,7 @@ def language_model(
     work = workload(arch, phase=phase, batch=batch, context=context, dtype=dtype)
     own = own_work(arch, work, shard)
     indices = shard.layers(arch.n_layers) if layers is None else layers
-    parts = own_weights(arch, names, shard, indices)
+    parts = own_weights(arch, names, shard, tuple(indices))
     model = Forward(own_architecture(arch, shard), parts, own, Tape(work.dtype), shard, arch.vocab)
     for tensor in model.weights.tensors(work.dtype, stored):
         model.tape.tensors[tensor.name] = tensor

@@ -6,6 +6,7 @@ are read beside them, in chunks, as long as the step has room for their tokens.
 Source: Yu et al., Orca, OSDI 2022 (batching by iteration); Agrawal et al., Sarathi-Serve, OSDI 2024 (chunked prefill).
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,7 +32,8 @@ class StepTimes(Protocol):
 class Load:
     """`clients` at once, `requests` in all, each of `prompt` positions to read and `new` tokens to write.
 
-    Lengths are drawn evenly from `shortest` of these to all. A step has room for `step_tokens`.
+    Lengths are drawn evenly from `shortest` of these to all. A step has room for `step_tokens`, and the cache for
+    `positions` of all sequences together.
     """
 
     clients: int
@@ -40,6 +42,7 @@ class Load:
     requests: int
     step_tokens: int = 8192
     shortest: float = 1.0
+    positions: float = math.inf
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -47,6 +50,10 @@ class Load:
             raise InvalidInputError("a load needs 1 or more clients, requests, positions, tokens and room in a step")
         if not 0 < self.shortest <= 1:
             raise InvalidInputError(f"the shortest length is {self.shortest} of the longest; need above 0, at most 1")
+        if self.positions < self.prompt + self.new:
+            raise InvalidInputError(
+                f"the cache holds {self.positions:,.0f} positions; one sequence of {self.prompt} and {self.new} does not fit"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class _Server:
     times: StepTimes
     load: Load
     now_s: float = 0.0
+    taken: int = 0
     coming: deque[_Request] = field(default_factory=deque)
     waiting: deque[_Request] = field(default_factory=deque)
     late: list[_Request] = field(default_factory=list)
@@ -87,7 +95,8 @@ class _Server:
 def serve(load: Load, times: StepTimes) -> Served:
     """Run a load until all requests are answered.
 
-    Assumes: a new prompt that is sent when a step ends misses the step that begins then, and joins the next.
+    Assumes: a new prompt that is sent when a step ends misses the step that begins then, and joins the next. A prompt is
+    read once the cache has room for it and for all that will be written; those that came later wait behind it.
     """
     server = _Server(times, load)
     rng = np.random.default_rng(load.seed)
@@ -137,6 +146,10 @@ def _chunks(server: _Server) -> tuple[list[tuple[int, int]], list[tuple[_Request
     for request in server.waiting:
         if room < 1:
             break
+        if not request.read:
+            if server.taken + request.prompt + request.new > server.load.positions:
+                break
+            server.taken += request.prompt + request.new
         stop = min(request.prompt, request.read + room)
         room -= stop - request.read
         chunks.append((request.read, stop))
@@ -151,6 +164,7 @@ def _answer(server: _Server) -> None:
         if request.written < request.new:
             left.append(request)
             continue
+        server.taken -= request.prompt + request.new
         if request.new > 1:
             server.token_s.append((server.now_s - request.first_s) / (request.new - 1))
         if server.coming:

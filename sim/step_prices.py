@@ -1,4 +1,4 @@
-"""Seconds of many kernels at once: at the peak rates of a machine."""
+"""Seconds of many kernels at once: with a machine's fitted constants, or at its peak rates."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,37 +10,73 @@ import numpy as np
 from tierplan.ir.collectives import Collective as Exchange
 from tierplan.ir.machine import Machine
 from tierplan.ir.problem import Floats
-from tierplan.sim import roofline
+from tierplan.sim import roofline, silicon
 from tierplan.sim.collectives import collective_s
+from tierplan.sim.device import memory_of
 from tierplan.sim.step_works import Stream, Work
 from tierplan.sim.workloads import Collective
 
+_WORDS = str | bool | None
 
-def peak_prices(works: Sequence[Work], machine: Machine) -> Floats:
-    """Seconds of kernels at peak rates: what a data sheet alone can tell."""
-    memory = next(tier for tier in machine.tiers if tier.direct)
+
+def silicon_prices(works: Sequence[Work], machine: Machine) -> Floats:
+    """Seconds of kernels with the constants that were fitted for the machine, at peak rates where there are none."""
 
     def together(work: Work) -> Floats:
         if isinstance(work, Stream):
-            return np.asarray(work.bytes) / memory.read_bandwidth
-        if isinstance(work, Collective):
-            pairs = zip(np.atleast_1d(work.bytes).tolist(), np.atleast_1d(work.ranks).tolist(), strict=True)
-            return np.array([collective_s(Exchange(work.kind, b, int(n)), machine) for b, n in pairs])
-        return roofline.roofline_s(work, machine)
+            return silicon.stream_s(work.bytes, machine)
+        if isinstance(work, Collective) and not silicon.is_calibrated(work, machine):
+            return _exchanges(work, machine)
+        return silicon.kernel_s(work, machine)
 
     return in_groups(works, together)
 
 
+def starts(works: Sequence[Work], machine: Machine) -> Floats:
+    """The part of these seconds in which kernels start, as fitted on kernels that run alone."""
+
+    def together(work: Work) -> Floats:
+        if isinstance(work, Stream):
+            return silicon.stream_s(np.zeros_like(np.asarray(work.bytes)), machine)
+        found = silicon.constants_of(work, machine)
+        return np.full(np.shape(_first(work)), getattr(found, "launch_s", 0.0))
+
+    return in_groups(works, together)
+
+
+def _first(work: Work) -> Any:
+    """An array of a group, for its length."""
+    return next(value for f in fields(work) if not isinstance(value := getattr(work, f.name), _WORDS))
+
+
+def peak_prices(works: Sequence[Work], machine: Machine) -> Floats:
+    """Seconds of kernels at peak rates: what a data sheet alone can tell."""
+
+    def together(work: Work) -> Floats:
+        if isinstance(work, Stream):
+            return np.asarray(work.bytes) / memory_of(machine).read_bandwidth
+        return _exchanges(work, machine) if isinstance(work, Collective) else roofline.roofline_s(work, machine)
+
+    return in_groups(works, together)
+
+
+def _exchanges(work: Collective, machine: Machine) -> Floats:
+    pairs = zip(np.atleast_1d(work.bytes).tolist(), np.atleast_1d(work.ranks).tolist(), strict=True)
+    return np.array([collective_s(Exchange(work.kind, n_bytes, int(n)), machine) for n_bytes, n in pairs])
+
+
 def in_groups(works: Sequence[Work], together: Callable[[Any], Floats]) -> Floats:
-    """Seconds of kernels, those of one kind and element type priced together as arrays."""
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    """Seconds of kernels, those of one kind and element type priced together as arrays; equal ones once."""
+    groups: dict[tuple[Any, ...], dict[Work, list[int]]] = defaultdict(dict)
     for index, work in enumerate(works):
-        words = tuple(value for f in fields(work) if isinstance(value := getattr(work, f.name), str | bool | None))
-        groups[type(work), words].append(index)
+        words = tuple(value for f in fields(work) if isinstance(value := getattr(work, f.name), _WORDS))
+        phase = work.queries == 1 if hasattr(work, "queries") else None  # decode and prefill have kernels of their own
+        groups[type(work), words, phase].setdefault(work, []).append(index)
     found = np.zeros(len(works))
-    for indices in groups.values():
-        first = works[indices[0]]
-        names = [f.name for f in fields(first) if not isinstance(getattr(first, f.name), str | bool | None)]
-        columns = {name: np.array([getattr(works[i], name) for i in indices], dtype=np.float64) for name in names}
-        found[indices] = together(replace(first, **columns))
+    for group in groups.values():
+        first = next(iter(group))
+        names = [f.name for f in fields(first) if not isinstance(getattr(first, f.name), _WORDS)]
+        columns = {name: np.array([getattr(work, name) for work in group], dtype=np.float64) for name in names}
+        for indices, seconds in zip(group.values(), together(replace(first, **columns)).tolist(), strict=True):
+            found[indices] = seconds
     return found

@@ -1,5 +1,6 @@
 """How long the steps of a server take, from tables of a few graphs each, so that a load is run in milliseconds."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,19 +35,19 @@ class Tables:
     beginning to a position.
     """
 
-    sequences: Floats
-    writing_s: Floats
-    tokens: Floats
-    reading_s: Floats
-    positions: Floats
-    attend_s: Floats
-    read_s: Floats
+    sequences: list[float]
+    writing_s: list[float]
+    tokens: list[float]
+    reading_s: list[float]
+    positions: list[float]
+    attend_s: list[list[float]]
+    read_s: list[float]
 
 
 def tables(model: Model, price: Price, *, most_sequences: int, most_tokens: int, most_positions: int) -> Tables:
     """The tables of a model up to so many sequences, tokens in a step, and positions of a sequence."""
-    sequences, tokens = _steps(1, most_sequences), _steps(1, most_tokens)
-    positions = _steps(64, most_positions)
+    sequences, tokens = _steps(1, most_sequences, 1.5), _steps(1, most_tokens, 1.5)
+    positions = _steps(64, most_positions, 2.0)
     asked: list[tuple[str, int, int, bool]] = [("decode", n, 64, False) for n in sequences]
     asked += [("prefill", 1, t, False) for t in tokens]
     asked += [("decode", n, p, True) for n in sequences for p in positions]
@@ -54,16 +55,16 @@ def tables(model: Model, price: Price, *, most_sequences: int, most_tokens: int,
     seconds = _totals([_kernels(model, *each) for each in asked], model.alike, price)
     ends = np.cumsum([len(sequences), len(tokens), len(sequences) * len(positions)])
     writing, reading, attend, read = np.split(seconds, ends)
-    shape = (len(sequences), len(positions))
-    arrays = [np.array(axis, dtype=np.float64) for axis in (sequences, tokens, positions)]
-    return Tables(arrays[0], writing, arrays[1], reading, arrays[2], attend.reshape(shape), read)
+    axes = [[float(point) for point in axis] for axis in (sequences, tokens, positions)]
+    by_sequences = attend.reshape(len(sequences), len(positions)).tolist()
+    return Tables(axes[0], writing.tolist(), axes[1], reading.tolist(), axes[2], by_sequences, read.tolist())
 
 
-def _steps(first: int, last: int) -> list[int]:
-    """Numbers from first to last, each twice the one before."""
+def _steps(first: int, last: int, growth: float) -> list[int]:
+    """Numbers from first to last, each so many times the one before."""
     found = [first]
     while found[-1] < last:
-        found.append(min(last, 2 * found[-1]))
+        found.append(min(last, max(found[-1] + 1, int(found[-1] * growth))))
     return found
 
 
@@ -114,14 +115,14 @@ class Steps:
         return low if not share else low + share * (_at(found.positions, found.attend_s[i + 1], position) - low)
 
 
-def _at(x: Floats, y: Floats, at: float) -> float:
+def _at(x: list[float], y: list[float], at: float) -> float:
     i, share = _between(x, at)
-    return float(y[i]) if not share else float(y[i] + share * (y[i + 1] - y[i]))
+    return y[i] if not share else y[i] + share * (y[i + 1] - y[i])
 
 
-def _between(x: Floats, at: float) -> tuple[int, float]:
+def _between(x: list[float], at: float) -> tuple[int, float]:
     """The point of x before `at`, and how far it lies towards the next; the ends are held."""
-    i = int(np.searchsorted(x, at, side="right")) - 1
+    i = bisect_right(x, at) - 1
     if i < 0:
         return 0, 0.0
-    return (i, 0.0) if i >= len(x) - 1 else (i, float((at - x[i]) / (x[i + 1] - x[i])))
+    return (i, 0.0) if i >= len(x) - 1 else (i, (at - x[i]) / (x[i + 1] - x[i]))

@@ -110,7 +110,13 @@ def _outside(run: list[Op], uses: Counter[str]) -> float:
     written = {access.tensor for op in run for access in op.writes}
     own = Counter(access.tensor for op in run for access in op.reads)
     sources = {a.tensor: a.bytes for op in run for a in op.reads if a.tensor not in written}
-    kept = sum(a.bytes for op in run for a in op.writes if not uses[a.tensor] or own[a.tensor] < uses[a.tensor])
+    ends_layer = _layer(run[0]) != _layer(run[-1])  # its first result is what the layers add to, on and on
+    kept = sum(
+        access.bytes
+        for op in run
+        for access in op.writes
+        if not uses[access.tensor] or own[access.tensor] < uses[access.tensor] or (ends_layer and op is run[0])
+    )
     return sum(sources.values()) + kept
 
 

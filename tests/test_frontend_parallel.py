@@ -41,7 +41,7 @@ def every_shard(parallel):
 
 
 def elements(arch, shard):
-    parts = own_weights(arch, None, shard, shard.layers(arch.n_layers))
+    parts = own_weights(arch, None, shard, tuple(shard.layers(arch.n_layers)))
     return {t.name: t.n_elements for t in parts.tensors("bfloat16")}
 
 
@@ -181,6 +181,7 @@ def test_caches_are_split_by_heads_and_sequences():
 
 
 @given(st.integers(0, 300), st.integers(1, 20))
+@QUICK
 def test_parts_follow_one_another_and_differ_by_one_at_most(n, parts):
     found = [split(n, parts, index) for index in range(parts)]
     assert [i for part in found for i in part] == list(range(n))
@@ -190,6 +191,7 @@ def test_parts_follow_one_another_and_differ_by_one_at_most(n, parts):
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.data())
+@QUICK
 def test_the_chance_of_a_rank_counts_the_choices(ranks, each, data):
     from itertools import combinations
 

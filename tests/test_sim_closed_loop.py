@@ -53,6 +53,16 @@ def test_a_long_prompt_is_read_in_chunks():
     assert serve(Load(1, prompt=1000, new=1, requests=1, step_tokens=1000), times).first_s == pytest.approx(1.0)
 
 
+def test_a_prompt_waits_for_room_in_the_cache():
+    times = Constant(1.0, 0.0)
+    both = serve(Load(2, prompt=10, new=20, requests=2, positions=60), times)
+    one = serve(Load(2, prompt=10, new=20, requests=2, positions=59), times)
+    assert (both.first_s, both.total_s) == (pytest.approx(1.0), pytest.approx(20.0))
+    assert (one.first_s, one.total_s) == (pytest.approx((1 + 21) / 2), pytest.approx(40.0))
+    with pytest.raises(InvalidInputError, match="the cache holds 29 positions; one sequence of 10 and 20 does not fit"):
+        Load(2, prompt=10, new=20, requests=2, positions=29)
+
+
 @dataclass
 class Counting:
     """Counts tokens, one step at a time."""

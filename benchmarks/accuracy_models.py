@@ -1,0 +1,226 @@
+"""Time to first token and time per output token of whole models, predicted and measured, as CSV and in sum.
+
+    python benchmarks/accuracy_models.py -o models.csv            # devices h100 and h200
+    python benchmarks/accuracy_models.py -o models.csv --genz genz/bin/python
+    python benchmarks/accuracy_models.py --summary models.csv --write
+
+Every point is a server under a closed loop of clients (`sim/closed_loop.py`); times of steps come from the graph of one
+device of the model, kernel by kernel. Compared are
+
+- ours: kernels with the fitted constants of the device, and two constants of the runtime: seconds of each step on
+  the host, and seconds of each request outside of the model. These two are fitted for a runtime on the points of all
+  *other* models, on this device and others, never on those of the model that is predicted.
+- kernels: the same without the two constants.
+- roofline: the same loop at the peak rates of the data sheet, without constants.
+- one step: at peak rates, one prompt read alone, and one step of all clients in the middle of writing; as GenZ computes.
+- GenZ itself, on every tenth point that it can express, if `--genz` names a Python that has it.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measured_models import FP8, Point, alike, architecture, by, read_points
+from tables import write_table
+
+from tierplan.frontend.parallel import ALONE, Shard
+from tierplan.frontend.transformer import language_model
+from tierplan.hardware.load import load_machine
+from tierplan.ir.graph import Graph
+from tierplan.ir.problem import Floats
+from tierplan.sim.closed_loop import Load, serve
+from tierplan.sim.step_prices import peak_prices, silicon_prices
+from tierplan.sim.step_times import Model, Steps, tables
+
+ROUNDS = 10  # requests of each client, as the benchmarks that measured send them
+STEP_TOKENS = 8192  # room for tokens in a step: the default of the runtimes
+METHODS = ("ours", "kernels", "roofline", "one step")
+_SHORTEST = {"drawn": 0.8, "fixed": 1.0}  # of the lengths that a source draws
+
+
+def predict(points: list[Point], price: Callable[..., Floats]) -> tuple[Floats, Floats]:
+    """Shapes [points, 2]: seconds to the first token and per later token; in the loop, and of one step alone."""
+    looped, alone = np.zeros((len(points), 2)), np.zeros((len(points), 2))
+    for (device, name, precision, parallel), indices in by(points, "device", "model", "precision", "parallel"):
+        machine, arch = load_machine(str(device)), architecture(str(name))
+        assert arch is not None
+        layers, of = alike(arch), [points[i] for i in indices]
+
+        def graph(phase: str, batch: int, context: int, arch=arch, parallel=parallel, layers=layers) -> Graph:  # pyright: ignore
+            shard = Shard(parallel) if parallel.devices > 1 else ALONE
+            return language_model(
+                arch, phase=phase, batch=batch * parallel.groups, context=context, dtype="bfloat16", shard=shard,
+                layers=list(layers),
+            )  # fmt: skip
+
+        found = tables(
+            Model(graph, layers, precision),  # pyright: ignore[reportArgumentType]
+            lambda works, machine=machine: price(works, machine),
+            most_sequences=max(p.clients for p in of),
+            most_tokens=STEP_TOKENS,
+            most_positions=max(p.prompt + p.new for p in of),
+        )
+        steps = Steps(found)
+        for index, point in zip(indices, of, strict=True):
+            served = serve(load_of(point), steps)
+            looped[index] = served.first_s, served.token_s
+            middle = point.prompt + point.new / 2
+            alone[index] = steps.mixed_s([(0, point.prompt)], 0, 0.0), steps.decode_s(point.clients, middle)
+    return looped, alone
+
+
+def load_of(point: Point) -> Load:
+    """What the clients of a point ask of one group of devices."""
+    shortest = _SHORTEST[point.source]
+    return Load(point.clients, point.prompt, point.new, ROUNDS * point.clients, STEP_TOKENS, shortest)
+
+
+def measured(points: list[Point]) -> Floats:
+    """Shape [points, 2]: what was measured."""
+    return np.array([(p.first_s, p.token_s) for p in points])
+
+
+def with_runtimes(points: list[Point], kernels: Floats) -> Floats:
+    """Add the two constants of each runtime, for each model from the points of the others."""
+    real, found = measured(points), kernels.copy()
+    same = {
+        name: name.rpartition("/")[2].removesuffix("-FP8").replace("-R1", "-V3") for name in {p.model for p in points}
+    }
+    models = np.array([same[p.model] for p in points])
+    runtimes = np.array([p.runtime for p in points])
+    for model in set(models.tolist()):
+        for runtime in set(runtimes[models == model].tolist()):
+            own = (models == model) & (runtimes == runtime)
+            others = (models != model) & (runtimes == runtime)
+            if not others.any():
+                others = models != model
+            for column in (0, 1):
+                found[own, column] += closest(real[others, column], kernels[others, column])
+    return found
+
+
+def closest(real: Floats, predicted: Floats) -> float:
+    """The constant, 0 or more, that brings predictions closest to measurements: least mean relative error.
+
+    That is the median of the differences, weighted by one over what was measured.
+    """
+    order = np.argsort(real - predicted)
+    weight = (1 / real[order]).cumsum()
+    return max(0.0, float((real - predicted)[order][np.searchsorted(weight, weight[-1] / 2)]))
+
+
+def genz(points: list[Point], python: str) -> dict[int, list[float]]:
+    """What GenZ predicts, in seconds, by the index of the point."""
+    asked = [i for i in range(0, len(points), 10) if (arch := architecture(points[i].model)) and not arch.latent]
+    lines = "".join(json.dumps(_genz_row(points[i])) + "\n" for i in asked)
+    script = str(Path(__file__).with_name("genz_models.py"))
+    ran = subprocess.run([python, script], input=lines, capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    return {i: [ms / 1e3 for ms in found] for i, found in zip(asked, answers, strict=True) if found}
+
+
+def _genz_row(point: Point) -> dict[str, Any]:
+    arch, machine = architecture(point.model), load_machine(point.device)
+    assert arch is not None
+    model = {
+        "hidden_size": arch.hidden, "num_attention_heads": arch.n_heads, "num_key_value_heads": arch.n_kv_heads,
+        "head_dim": arch.head_dim, "num_ffi": 2, "intermediate_size": arch.ffn, "num_decoder_layers": arch.n_layers,
+        "vocab_size": arch.vocab, "max_model_len": arch.max_positions, "hidden_act": "silu",
+    }  # fmt: skip
+    if arch.experts is not None:
+        model |= {
+            "num_experts": arch.experts.n, "expert_top_k": arch.experts.per_token, "moe_layer_freq": 1,
+            "intermediate_size": arch.experts.ffn, "moe_intermediate_size": arch.experts.ffn,
+        }  # fmt: skip
+    memory, network = machine.tiers[0], machine.networks[0]
+    system = {
+        "Flops": machine.matrix.rate("bfloat16") / 1e12, "Memory_size": 10 * memory.capacity / 1e9,
+        "Memory_BW": memory.read_bandwidth / 1e9, "ICN": network.bandwidth / 1e9, "real_values": True,
+    }  # fmt: skip
+    return {
+        "model": model, "system": system, "tp": max(1, point.parallel.tp // point.parallel.ep), "ep": point.parallel.ep,
+        "bits": "fp8" if FP8 in (point.precision.products, point.precision.experts) else "bf16",
+        "prompt": point.prompt, "new": point.new, "batch": point.clients,
+    }  # fmt: skip
+
+
+def rows_of(points: list[Point], found: dict[str, Floats], of_genz: dict[int, list[float]]) -> list[dict[str, Any]]:
+    """One row per point: what it is, what was measured, what each method predicts."""
+    rows: list[dict[str, Any]] = []
+    for index, point in enumerate(points):
+        row = {k: v for k, v in asdict(point).items() if k not in ("parallel", "precision")}
+        row |= {k: getattr(point.parallel, k) for k in ("tp", "pp", "ep", "groups")} | asdict(point.precision)
+        for method, seconds in found.items():
+            row[f"{method} first_s"], row[f"{method} token_s"] = seconds[index].tolist()
+        row["genz first_s"], row["genz token_s"] = of_genz.get(index, ["", ""])
+        rows.append(row)
+    return rows
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Median absolute errors of each method by device and model, and of all points of a device."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["device"], row["model"].rpartition("/")[2]].append(row)
+        groups[row["device"], "~all"].append(row)
+        groups["~all", "~all"].append(row)
+    told: list[list[str]] = []
+    for (device, model), own in sorted(groups.items()):
+        cells = [f"{device} {model}".replace("~all ~all", "all").replace("~all", "all"), str(len(own))]
+        for what in ("first_s", "token_s"):
+            cells += [_error(own, method, what) for method in (*METHODS, "genz")]
+        told.append(cells)
+    return told
+
+
+def _error(rows: Sequence[dict[str, Any]], method: str, what: str) -> str:
+    pairs = [(float(r[what]), float(r[f"{method} {what}"])) for r in rows if r[f"{method} {what}"] not in ("", None)]
+    if not pairs:
+        return "-"
+    real, predicted = np.array(pairs).T
+    return f"{np.median(np.abs(predicted / real - 1)):.1%}"
+
+
+HEADER = ["points", "n", *(f"{what} {m}" for what in ("TTFT", "TPOT") for m in (*METHODS, "GenZ"))]
+
+
+def main() -> None:
+    """Predict and write, or sum up."""
+    parser = argparse.ArgumentParser(description="Whole models, predicted and measured.")
+    parser.add_argument("-o", "--output", type=Path, default=Path("accuracy_models.csv"))
+    parser.add_argument("--devices", default="h100,h200")
+    parser.add_argument("--genz", default="", metavar="PYTHON", help="a Python that has genz-llm")
+    parser.add_argument("--summary", type=Path, metavar="CSV", help="sum up a file that was written before")
+    parser.add_argument("--write", action="store_true", help="write the summary into docs/accuracy-models.md")
+    asked = parser.parse_args()
+    if asked.summary is None:
+        points, left_out = read_points(tuple(asked.devices.split(",")))
+        for reason, n in left_out.most_common():
+            print(f"left out {n}: {reason}")
+        kernels, _ = predict(points, silicon_prices)
+        roofline, alone = predict(points, peak_prices)
+        found = {"ours": with_runtimes(points, kernels), "kernels": kernels, "roofline": roofline, "one step": alone}
+        rows = rows_of(points, found, genz(points, asked.genz) if asked.genz else {})
+        with asked.output.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        with asked.summary.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    table = summary(rows)
+    for line in (HEADER, *table):
+        print(" | ".join(line))
+    if asked.write:
+        write_table("accuracy-models.md", "models", HEADER, table)
+
+
+if __name__ == "__main__":
+    main()
