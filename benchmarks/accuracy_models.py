@@ -12,7 +12,8 @@ device of the model, kernel by kernel. Compared are
   *other* models, on this device and others, never on those of the model that is predicted.
 - kernels: the same without the two constants.
 - roofline: the same loop at the peak rates of the data sheet, without constants.
-- one step: at peak rates, one prompt read alone, and one step of all clients in the middle of writing; as GenZ computes.
+- one step: at peak rates, one prompt read alone, and one step of all clients in the middle of writing, which is what
+  GenZ computes.
 - GenZ itself, on every tenth point that it can express, if `--genz` names a Python that has it.
 """
 
@@ -21,25 +22,28 @@ import csv
 import json
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured_models import FP8, Point, alike, architecture, by, read_points
+from measured_models import BF16, FP8, Point, alike, architecture, by, read_points
 from tables import write_table
 
 from tierplan.frontend.parallel import ALONE, Shard
 from tierplan.frontend.transformer import language_model
 from tierplan.hardware.load import load_machine
-from tierplan.ir.graph import Graph
+from tierplan.ir.dtypes import BITS
+from tierplan.ir.graph import Graph, Op, TensorKind
 from tierplan.ir.problem import Floats
 from tierplan.sim.closed_loop import Load, serve
 from tierplan.sim.step_prices import peak_prices, silicon_prices
 from tierplan.sim.step_times import Model, Steps, tables
+from tierplan.sim.step_works import Precision
 
 ROUNDS = 10  # requests of each client, as the benchmarks that measured send them
+MEMORY_SHARE = 0.9  # of a device, for weights and cache: the default of the runtimes
 STEP_TOKENS = 8192  # room for tokens in a step: the default of the runtimes
 METHODS = ("ours", "kernels", "roofline", "one step")
 _SHORTEST = {"drawn": 0.8, "fixed": 1.0}  # of the lengths that a source draws
@@ -67,19 +71,48 @@ def predict(points: list[Point], price: Callable[..., Floats]) -> tuple[Floats, 
             most_tokens=STEP_TOKENS,
             most_positions=max(p.prompt + p.new for p in of),
         )
-        steps = Steps(found)
+        steps, device_memory = Steps(found), machine.tiers[0].capacity
         for index, point in zip(indices, of, strict=True):
-            served = serve(load_of(point), steps)
+            served = serve(load_of(point, positions_of(point, graph, layers, device_memory)), steps)
             looped[index] = served.first_s, served.token_s
             middle = point.prompt + point.new / 2
             alone[index] = steps.mixed_s([(0, point.prompt)], 0, 0.0), steps.decode_s(point.clients, middle)
     return looped, alone
 
 
-def load_of(point: Point) -> Load:
-    """What the clients of a point ask of one group of devices."""
-    shortest = _SHORTEST[point.source]
-    return Load(point.clients, point.prompt, point.new, ROUNDS * point.clients, STEP_TOKENS, shortest)
+def load_of(point: Point, positions: float) -> Load:
+    """What the clients of a point ask of one group of devices, whose cache has room for so many positions."""
+    shortest, requests = _SHORTEST[point.source], ROUNDS * point.clients
+    return Load(point.clients, point.prompt, point.new, requests, STEP_TOKENS, shortest, positions)
+
+
+def positions_of(point: Point, graph: Callable[[str, int, int], Graph], alike: Mapping[int, int], memory: int) -> float:
+    """Positions of all sequences that the cache holds: what weights leave of the memory, activations aside.
+
+    One sequence at least: what was measured ran.
+    """
+    context = point.prompt + point.new
+    whole = graph("decode", 1, context)
+    weights = cached = 0.0
+    for op in whole.ops:
+        layer = op.attributes.get("layer")
+        times = alike[layer] if isinstance(layer, int) else 1
+        dtype = _weight_dtype(op, point.precision)
+        weights += times * sum(whole.tensor(n).n_elements * BITS[dtype] / 8 for n in _of(whole, op, TensorKind.WEIGHT))
+        if op.kind in ("cache_append", "latent_append"):
+            states = _of(whole, op, TensorKind.STATE)
+            cached += times * sum(whole.tensor(n).n_elements * BITS[point.precision.cache] / 8 for n in states)
+    return max(context, (MEMORY_SHARE * memory - weights) / cached * context)
+
+
+def _of(graph: Graph, op: Op, kind: TensorKind) -> set[str]:
+    return {a.tensor for a in (*op.reads, *op.writes) if graph.tensor(a.tensor).kind is kind}
+
+
+def _weight_dtype(op: Op, precision: Precision) -> str:
+    if op.kind in ("expert_matmul", "grouped_matmul"):
+        return precision.experts
+    return precision.products if op.kind == "matmul" and op.attributes.get("layer") is not None else BF16
 
 
 def measured(points: list[Point]) -> Floats:

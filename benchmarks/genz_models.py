@@ -3,9 +3,9 @@
     python -m venv genz && genz/bin/pip install genz-llm
     python benchmarks/accuracy_models.py --genz genz/bin/python
 
-Reads one JSON object a line (extents of a model, a point, a device), writes one a line: milliseconds of reading one prompt
-and of one decode step in the middle of writing, or null where GenZ refuses. GenZ models no serving loop, so its time to
-first token is that of reading, and its time per output token that of a step.
+Reads one JSON object a line (extents of a model, a point, a device), writes one a line: milliseconds of reading one
+prompt and of one decode step in the middle of writing, or null where GenZ refuses. GenZ models no serving loop, so its
+time to first token is that of reading, and its time per output token that of a step.
 """
 
 import contextlib

@@ -52,7 +52,8 @@ class Load:
             raise InvalidInputError(f"the shortest length is {self.shortest} of the longest; need above 0, at most 1")
         if self.positions < self.prompt + self.new:
             raise InvalidInputError(
-                f"the cache holds {self.positions:,.0f} positions; one sequence of {self.prompt} and {self.new} does not fit"
+                f"the cache holds {self.positions:,.0f} positions; "
+                f"one sequence of {self.prompt} and {self.new} does not fit"
             )
 
 
@@ -95,8 +96,8 @@ class _Server:
 def serve(load: Load, times: StepTimes) -> Served:
     """Run a load until all requests are answered.
 
-    Assumes: a new prompt that is sent when a step ends misses the step that begins then, and joins the next. A prompt is
-    read once the cache has room for it and for all that will be written; those that came later wait behind it.
+    Assumes: a new prompt that is sent when a step ends misses the step that begins then, and joins the next. A prompt
+    is read once the cache has room for it and for all that will be written; those that came later wait behind it.
     """
     server = _Server(times, load)
     rng = np.random.default_rng(load.seed)

@@ -110,12 +110,13 @@ def _outside(run: list[Op], uses: Counter[str]) -> float:
     written = {access.tensor for op in run for access in op.writes}
     own = Counter(access.tensor for op in run for access in op.reads)
     sources = {a.tensor: a.bytes for op in run for a in op.reads if a.tensor not in written}
-    ends_layer = _layer(run[0]) != _layer(run[-1])  # its first result is what the layers add to, on and on
+    of_layer = [op for op in run if _layer(op) == _layer(run[0])]
+    end = of_layer[-1] if len(of_layer) < len(run) else None  # its result is what the layers add to, on and on
     kept = sum(
         access.bytes
         for op in run
         for access in op.writes
-        if not uses[access.tensor] or own[access.tensor] < uses[access.tensor] or (ends_layer and op is run[0])
+        if not uses[access.tensor] or own[access.tensor] < uses[access.tensor] or op is end
     )
     return sum(sources.values()) + kept
 

@@ -88,14 +88,14 @@ def seconds(name, phase, batch, context):
     ("name", "layers", "alike"), [("llama3-8b", [0], {0: 32}), ("deepseek-v2-lite", [0, 1], {0: 1, 1: 26})]
 )
 def test_tables_give_the_time_of_the_whole_graph(name, layers, alike):
-    # a norm that ends the model leaves no sum behind for a next layer: some bytes less than in the other layers
+    # sequences between those of the table are on a straight line, which experts in use are not
     found = tables(model_of(name, layers, alike), price, most_sequences=32, most_tokens=1024, most_positions=1024)
     steps = Steps(found, host_s=0.002)
-    for batch, context in ((1, 512), (16, 256), (32, 1024)):
+    for batch, context in ((1, 512), (16, 256), (24, 700), (32, 1024)):
         assert steps.decode_s(batch, context) - 0.002 == pytest.approx(
-            seconds(name, "decode", batch, context), rel=1e-3
+            seconds(name, "decode", batch, context), rel=0.02
         )
-    assert steps.decode_s(24, 700) - 0.002 == pytest.approx(seconds(name, "decode", 24, 700), rel=0.03)
+    assert steps.decode_s(32, 1024) - 0.002 == pytest.approx(seconds(name, "decode", 32, 1024), rel=1e-3)
     whole = steps.mixed_s([(0, 1024)], 0, 0.0) - 0.002
     assert whole == pytest.approx(seconds(name, "prefill", 1, 1024), rel=1e-3)
     halves = steps.mixed_s([(0, 512)], 0, 0.0) + steps.mixed_s([(512, 1024)], 0, 0.0) - 0.004
