@@ -28,7 +28,7 @@ def all_gather(tape: Tape, about: str, x: str, devices: int, result: str, *, lay
 def all_to_all(
     tape: Tape, about: str, x: Access, result: Access, devices: int, n_bytes: float, *, layer: int | None = None
 ) -> None:
-    """Each device sends `n_bytes` to the others, out of x, and receives as many."""
+    """Each device has `n_bytes` for all, itself included, out of x, and gets as many."""
     _collective(tape, "all_to_all", about, [x], [result], n_bytes, devices, layer)
 
 

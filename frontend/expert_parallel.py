@@ -136,8 +136,8 @@ def _sum(
 
 
 def _exchange(tape: Tape, about: str, x: Access, result: str, found: Spread, shard: Shard, layer: int) -> None:
-    """All devices of the stage exchange tokens; each sends one to every other device with that chance."""
+    """All devices of the stage exchange tokens; each has one for every device, itself included, with that chance."""
     devices = shard.parallel.stage_devices
     row = tape.tensors[result].size_of(tape.tensors[result].shape[-1])
-    n_bytes = float(found.own) * found.chance * (devices - 1) * row
+    n_bytes = float(found.own) * found.chance * devices * row
     all_to_all(tape, about, x, tape.whole(result), devices, n_bytes, layer=layer)

@@ -4,7 +4,7 @@
 |---|---|---|
 | all_reduce | the array that is summed | 2 (n - 1) / n of it |
 | all_gather | the array that is put together | (n - 1) / n of it |
-| all_to_all | what one device has for the others | all of it |
+| all_to_all | what one device has for all, itself included | (n - 1) / n of it |
 | send | what is sent | all of it |
 | receive | what is received | none |
 
@@ -50,7 +50,7 @@ class Collective:
         (1792.0, 896.0)
         """
         rest = (self.devices - 1) / self.devices
-        share = {"all_reduce": 2 * rest, "all_gather": rest, "all_to_all": 1.0, "send": 1.0, "receive": 0.0}
+        share = {"all_reduce": 2 * rest, "all_gather": rest, "all_to_all": rest, "send": 1.0, "receive": 0.0}
         return share[self.kind] * self.bytes
 
 

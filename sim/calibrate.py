@@ -18,10 +18,10 @@ from tierplan.sim.silicon import seconds_of
 from tierplan.sim.workloads import Floats
 
 SHARE = 0.05
-_STARTS = 3
+_STARTS = 2
 _SPREAD = 0.4  # of the logarithm of a start, from one start to the next
 _SOFT = 0.05  # relative error up to which a residual counts squared, beyond it about linearly
-_EVALUATIONS = 80
+_EVALUATIONS = 40
 _ROWS_PER_CONSTANT = 4
 _WORST_MEDIAN = 0.5
 
@@ -118,7 +118,7 @@ def _search(
         moved = start if number == 0 else start + random.normal(0, _SPREAD, len(names))
         result = _least_squares()(
             misses, np.clip(moved, low + 1e-3, high - 1e-3), bounds=(low, high), loss="soft_l1", f_scale=_SOFT,
-            diff_step=1e-3, ftol=1e-5, max_nfev=_EVALUATIONS,
+            diff_step=1e-3, ftol=1e-4, max_nfev=_EVALUATIONS,
         )  # fmt: skip
         if best is None or result.cost < best.loss:
             # out of evaluations is no failure by itself: the last steps change the loss by parts in a thousand

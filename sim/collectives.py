@@ -2,12 +2,14 @@
 
 from tierplan.ir.collectives import Collective
 from tierplan.ir.machine import Machine, Network
+from tierplan.sim import silicon, workloads
 
 
 def collective_s(collective: Collective, machine: Machine) -> float:
     """Seconds that a collective occupies the interconnect.
 
-    It runs on the smallest network that joins its devices; the slowest link on its way decides.
+    It runs on the smallest network that joins its devices; the slowest link on its way decides. On the first network
+    the constants that were fitted for the machine apply, where it has any.
     Assumes: nothing else uses that network at the time; a receiver waits for nothing but the sender, whose time is
     counted there, so that `receive` takes none.
     Raises: InvalidInputError: no network of the machine joins so many devices.
@@ -15,6 +17,9 @@ def collective_s(collective: Collective, machine: Machine) -> float:
     network = machine.network(collective.reach)
     if collective.kind == "receive":
         return 0.0
+    work = workloads.Collective(collective.kind, collective.bytes, collective.devices)
+    if network is machine.networks[0] and collective.bytes and silicon.is_calibrated(work, machine):
+        return float(silicon.kernel_s(work, machine))
     if collective.kind == "all_reduce":
         return _all_reduce_s(collective, network)
     return _steps(collective, network) * network.latency_s + collective.sent / network.bandwidth

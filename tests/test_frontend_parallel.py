@@ -146,7 +146,7 @@ def test_tokens_go_once_to_each_device_that_has_an_expert():
     chance = 1 - (14 * 13 * 12 * 11) / (16 * 15 * 14 * 13)  # none of 4 of 16 experts is one of the device's 2
     assert len(sent) == 2 * 3
     assert {c.devices for c in sent} == {8}
-    assert sent[0].bytes == pytest.approx(2 * chance * 7 * 64 * 2)  # 2 tokens, 7 others, 64 bfloat16 each
+    assert sent[0].sent == pytest.approx(2 * chance * 7 * 64 * 2)  # 2 tokens, 7 others, 64 bfloat16 each
     assert not [c for _, c in found if c.kind == "all_reduce"]
 
 
