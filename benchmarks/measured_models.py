@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from tierplan.frontend.architecture import Architecture
 from tierplan.frontend.config import read_config
 from tierplan.frontend.parallel import Parallel, check
-from tierplan.ir.errors import InvalidInputError, MissingDependencyError
+from tierplan.ir.errors import InvalidInputError
 from tierplan.sim.step_works import Precision
 
 NODE = 8
@@ -59,12 +60,12 @@ class Point:
 def package_folder() -> Path:
     """Where the measurements lie.
 
-    Raises: MissingDependencyError: the package is not installed.
+    Raises: InvalidInputError: the package is not installed.
     """
     try:
         import aiconfigurator_core
     except ImportError:
-        raise MissingDependencyError("the measurements need: pip install aiconfigurator-core") from None
+        raise InvalidInputError("the measurements need: pip install aiconfigurator-core") from None
     assert aiconfigurator_core.__file__ is not None
     return Path(aiconfigurator_core.__file__).parent
 
@@ -147,9 +148,8 @@ def architecture(model: str) -> Architecture | None:
     config = _config(model)
     kind = config.get("model_type")
     if kind == "kimi_k25":
-        inner = config["text_config"]
-        assert isinstance(inner, dict)
-        config = {name: inner[name] for name in inner if name != "quantization_config"}
+        inner = cast("dict[str, object]", config["text_config"])
+        config = {name: value for name, value in inner.items() if name != "quantization_config"}
     if kind == "gpt_oss":
         config = _mixture(config, inner=config["intermediate_size"])
     if kind == "minimax_m2":

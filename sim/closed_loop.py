@@ -33,7 +33,7 @@ class Load:
     """`clients` at once, `requests` in all, each of `prompt` positions to read and `new` tokens to write.
 
     Lengths are drawn evenly from `shortest` of these to all. A step has room for `step_tokens`, and the cache for
-    `positions` of all sequences together.
+    `positions` of all sequences together. The front end of the server takes `front_s` for a request, one after another.
     """
 
     clients: int
@@ -43,6 +43,7 @@ class Load:
     step_tokens: int = 8192
     shortest: float = 1.0
     positions: float = math.inf
+    front_s: float = 0.001
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,6 +51,8 @@ class Load:
             raise InvalidInputError("a load needs 1 or more clients, requests, positions, tokens and room in a step")
         if not 0 < self.shortest <= 1:
             raise InvalidInputError(f"the shortest length is {self.shortest} of the longest; need above 0, at most 1")
+        if not self.front_s > 0:
+            raise InvalidInputError(f"the front end takes {self.front_s} s for a request; need a time above 0")
         if self.positions < self.prompt + self.new:
             raise InvalidInputError(
                 f"the cache holds {self.positions:,.0f} positions; "
@@ -74,6 +77,7 @@ class _Request:
     prompt: int
     new: int
     sent_s: float = 0.0
+    arrives_s: float = 0.0
     first_s: float = 0.0
     read: int = 0
     written: int = 0
@@ -83,30 +87,40 @@ class _Request:
 class _Server:
     times: StepTimes
     load: Load
+    coming: deque[_Request]
     now_s: float = 0.0
+    front_s: float = 0.0
     taken: int = 0
-    coming: deque[_Request] = field(default_factory=deque)
-    waiting: deque[_Request] = field(default_factory=deque)
-    late: list[_Request] = field(default_factory=list)
-    writing: list[_Request] = field(default_factory=list)
-    first_s: list[float] = field(default_factory=list)
-    token_s: list[float] = field(default_factory=list)
+    arriving: deque[_Request] = field(default_factory=lambda: deque[_Request]())
+    waiting: deque[_Request] = field(default_factory=lambda: deque[_Request]())
+    writing: list[_Request] = field(default_factory=lambda: list[_Request]())
+    first_s: list[float] = field(default_factory=lambda: list[float]())
+    token_s: list[float] = field(default_factory=lambda: list[float]())
+
+    def send(self) -> None:
+        """A client sends its next prompt, if there is one."""
+        if not self.coming:
+            return
+        request = self.coming.popleft()
+        self.front_s = max(self.front_s, self.now_s) + self.load.front_s
+        request.sent_s, request.arrives_s = self.now_s, self.front_s
+        self.arriving.append(request)
 
 
 def serve(load: Load, times: StepTimes) -> Served:
     """Run a load until all requests are answered.
 
-    Assumes: a new prompt that is sent when a step ends misses the step that begins then, and joins the next. A prompt
-    is read once the cache has room for it and for all that will be written; those that came later wait behind it.
+    Assumes: all clients send their first prompt at once. A prompt that arrives during a step joins the next one. It is
+    read once the cache has room for it and for all that will be written; those that came later wait behind it.
     """
-    server = _Server(times, load)
     rng = np.random.default_rng(load.seed)
-    shares = rng.uniform(load.shortest, 1.0, (load.requests, 2))
-    for share in shares.tolist():
-        server.coming.append(_Request(max(1, round(load.prompt * share[0])), max(1, round(load.new * share[1]))))
-    for _ in range(min(load.clients, load.requests)):
-        server.waiting.append(server.coming.popleft())
-    while server.waiting or server.writing or server.late:
+    shares = rng.uniform(load.shortest, 1.0, (load.requests, 2)).tolist()
+    server = _Server(
+        times, load, deque(_Request(max(1, round(load.prompt * p)), max(1, round(load.new * n))) for p, n in shares)
+    )
+    for _ in range(load.clients):
+        server.send()
+    while server.waiting or server.writing or server.arriving:
         _step(server)
     token_s = float(np.mean(server.token_s)) if server.token_s else 0.0
     return Served(float(np.mean(server.first_s)), token_s, server.now_s)
@@ -114,19 +128,19 @@ def serve(load: Load, times: StepTimes) -> Served:
 
 def _step(server: _Server) -> None:
     """One step that reads prompts; or as many that read none as pass until something happens."""
-    writing = server.writing
+    writing, arriving = server.writing, server.arriving
+    if not writing and not server.waiting:
+        server.now_s = max(server.now_s, arriving[0].arrives_s)
+    while arriving and arriving[0].arrives_s <= server.now_s:
+        server.waiting.append(arriving.popleft())
     position = sum(r.prompt + r.written for r in writing) / len(writing) if writing else 0.0
     chunks, reading = _chunks(server)
+    n_steps = 1
     if chunks:
-        n_steps, seconds = 1, server.times.mixed_s(chunks, len(writing), position)
-    elif writing:
-        n_steps = 1 if server.late else min(r.new - r.written for r in writing)
-        seconds = n_steps * server.times.decode_s(len(writing), position + n_steps / 2)
+        server.now_s += server.times.mixed_s(chunks, len(writing), position)
     else:
-        n_steps, seconds = 1, 0.0
-    server.now_s += seconds
-    server.waiting.extend(server.late)
-    server.late.clear()
+        n_steps = _quiet_steps(server, server.times.decode_s(len(writing), position))
+        server.now_s += n_steps * server.times.decode_s(len(writing), position + (n_steps - 1) / 2)
     for request in writing:
         request.written += n_steps
     for request, stop in reading:
@@ -137,6 +151,14 @@ def _step(server: _Server) -> None:
             server.first_s.append(server.now_s - request.sent_s)
             writing.append(request)
     _answer(server)
+
+
+def _quiet_steps(server: _Server, step_s: float) -> int:
+    """Steps until a sequence ends, or until a prompt arrives."""
+    ends = min(r.new - r.written for r in server.writing)
+    if not server.arriving:
+        return ends
+    return max(1, min(ends, math.ceil((server.arriving[0].arrives_s - server.now_s) / step_s)))
 
 
 def _chunks(server: _Server) -> tuple[list[tuple[int, int]], list[tuple[_Request, int]]]:
@@ -168,8 +190,5 @@ def _answer(server: _Server) -> None:
         server.taken -= request.prompt + request.new
         if request.new > 1:
             server.token_s.append((server.now_s - request.first_s) / (request.new - 1))
-        if server.coming:
-            after = server.coming.popleft()
-            after.sent_s = server.now_s
-            server.late.append(after)
+        server.send()
     server.writing = left

@@ -14,7 +14,7 @@ from tierplan.sim import roofline, silicon
 from tierplan.sim.collectives import collective_s
 from tierplan.sim.device import memory_of
 from tierplan.sim.step_works import Stream, Work
-from tierplan.sim.workloads import Collective
+from tierplan.sim.workloads import Attention, Collective
 
 _WORDS = str | bool | None
 
@@ -70,7 +70,7 @@ def in_groups(works: Sequence[Work], together: Callable[[Any], Floats]) -> Float
     groups: dict[tuple[Any, ...], dict[Work, list[int]]] = defaultdict(dict)
     for index, work in enumerate(works):
         words = tuple(value for f in fields(work) if isinstance(value := getattr(work, f.name), _WORDS))
-        phase = work.queries == 1 if hasattr(work, "queries") else None  # decode and prefill have kernels of their own
+        phase = isinstance(work, Attention) and bool(work.queries == 1)  # decode and prefill have kernels of their own
         groups[type(work), words, phase].setdefault(work, []).append(index)
     found = np.zeros(len(works))
     for group in groups.values():

@@ -77,7 +77,8 @@ def _totals(groups: list[list[Kernel]], alike: Mapping[int, int], price: Price) 
     seconds = price([kernel.work for group in groups for kernel in group])
     times = [1 if k.layer is None else alike[k.layer] for group in groups for k in group]
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    return np.bincount(group_of, weights=seconds * np.array(times, dtype=np.float64), minlength=len(groups))
+    counted = seconds * np.array(times, dtype=np.float64)
+    return np.bincount(group_of, weights=counted, minlength=len(groups)).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
