@@ -64,7 +64,7 @@ def calibrate_from(paths: list[Path], device: str | None, *, share: float, seed:
             "(multiprocessors) and 'cache: 50 MB' (the last cache before memory)"
         )
     fits = tuple(_fitted(rows, machine, share, seed) for rows in measured.rows)
-    source = f"{share:.0%} of the rows of {', '.join(_short(path) for path in paths)}"
+    source = f"{share:.0%} of {', '.join(_short(path) for path in paths)}"
     calibration = merged(machine.calibration, fits, source)
     remarks = {**remarks_of(text), **{(each.kind, each.dtype): each.remark for each in fits}}
     return Calibrated(machine, fits, measured.left_out, with_calibration(text, calibration, remarks))

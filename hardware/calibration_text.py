@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from textwrap import wrap
 
 from tierplan.hardware.calibration_schema import key_of
 from tierplan.ir.calibration import KINDS, Calibration, Constants, names_of
 
 _PER_LINE = 5
+_WIDTH = 110
 _HEAD = re.compile(r"calibration:\n(?:[ \t]+#.*\n)+")
 _SECTION = re.compile(r"^calibration:.*\n(?:(?:[ \t#].*)?\n)*", re.MULTILINE)
 
@@ -31,7 +33,7 @@ def calibration_text(calibration: Calibration, remarks: Mapping[tuple[str, str],
     if calibration.peer_bandwidth:
         lines.append(f"  peer: {calibration.peer_bandwidth / 1e9:g} GB/s")
     if calibration.source:
-        lines.append(f"  source: {calibration.source!r}".replace("'", '"'))
+        lines += ["  source: >-", *(f"    {line}" for line in wrap(calibration.source, _WIDTH, break_long_words=False))]
     for kind in KINDS:
         by_type = calibration.of(kind)
         if by_type:

@@ -76,7 +76,7 @@ def _gemm(at: Columns, dtype: str) -> Work:
 def _attention(at: Columns, dtype: str) -> Work:
     context = at["step"] + at["isl"]
     shape = (at["batch_size"], at["isl"], context, at["num_heads"], at["num_key_value_heads"], at["head_dim"])
-    return Attention(*shape, at["window_size"], dtype)
+    return Attention(*shape, at.get("window_size", np.zeros(len(context))), dtype)
 
 
 def _moe(at: Columns, dtype: str) -> Work:
@@ -102,7 +102,7 @@ def _skew(distribution: str) -> float:
     raise InvalidInputError(f"unknown distribution '{distribution}'; write 'balanced' or 'power_law_1.2'")
 
 
-_ATTENTION = ("batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim", "window_size")
+_ATTENTION = ("batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim")
 _MOE = ("num_tokens", "hidden_size", "inter_size", "num_experts", "topk", "moe_tp_size", "moe_ep_size", "distribution")
 _TABLES = {
     "gemm": _Table("gemm", ("m", "n", "k"), "gemm_dtype", _gemm),
@@ -224,7 +224,7 @@ def _check_latency(values: NDArray[Any], path: Path) -> None:
 
 
 def _check_extents(at: Columns, names: list[str], path: Path) -> None:
-    for name in names:
+    for name in [*names, *(["window_size"] if "window_size" in at else [])]:
         values = at[name]
         least = 0 if name in ("step", "window_size") else 1
         if values.dtype.kind != "f":

@@ -70,7 +70,7 @@ def _share(text: str) -> float:
     from tierplan.ir import units
     from tierplan.ir.errors import InvalidInputError
 
-    share = units.read(text if text.endswith("%") else f"{text} ", units.SHARE)
+    share = units.read(text, units.SHARE)
     if not 0 < share <= 0.5:
         raise InvalidInputError(f"--share {text}: at most half of the rows can be fitted on")
     return share
