@@ -44,7 +44,7 @@ from tierplan.ir.machine import Machine
 from tierplan.ir.problem import Floats
 from tierplan.sim.closed_loop import Load, serve
 from tierplan.sim.step_prices import peak_prices, silicon_prices, starts
-from tierplan.sim.step_times import Model, Steps, tables
+from tierplan.sim.step_times import Model, Steps, shapes, tables
 from tierplan.sim.step_works import Precision, Work
 
 ROUNDS = 10  # requests of each client, as the benchmarks that measured send them
@@ -57,35 +57,43 @@ _SHORTEST = {"drawn": 0.8, "fixed": 1.0}  # of the lengths that a source draws
 Prices = Callable[[Sequence[Work], Machine], Floats]
 
 
-def predict(points: list[Point], price: Prices) -> tuple[Floats, Floats]:
-    """Shapes [points, 2]: seconds to the first token and per later token; in the loop, and of one step alone."""
-    looped, alone = np.zeros((len(points), 2)), np.zeros((len(points), 2))
+def predict(points: list[Point], prices: Sequence[Prices]) -> tuple[list[Floats], Floats]:
+    """Seconds to the first token and per later token, [points, 2]: in the loop at each price, and of one step alone.
+
+    The step alone is at the last price.
+    """
+    looped, alone = [np.zeros((len(points), 2)) for _ in prices], np.zeros((len(points), 2))
     for _, indices in by(points, "device", "model", "precision", "parallel"):
         of = [points[i] for i in indices]
         machine, parallel, arch = load_machine(of[0].device), of[0].parallel, architecture(of[0].model)
         assert arch is not None
         layers, shard = alike(arch), Shard(parallel) if parallel.devices > 1 else ALONE
-
         graph = partial(_graph, arch, shard, tuple(layers))
-        found = tables(
+        found = shapes(
             Model(graph, layers, of[0].precision),
-            partial(_priced, price, machine),
             most_sequences=max(p.clients for p in of),
             most_tokens=STEP_TOKENS,
             most_positions=max(p.prompt + p.new for p in of),
         )
-        steps, device_memory = Steps(found), machine.tiers[0].capacity
+        all_steps = [Steps(tables(found, partial(_priced, price, machine))) for price in prices]
         for index, point in zip(indices, of, strict=True):
-            served = serve(load_of(point, positions_of(point, graph, layers, device_memory)), steps)
-            looped[index] = served.first_s, served.token_s
-            middle = point.prompt + point.new / 2
+            load = load_of(point, positions_of(point, graph, layers, machine.tiers[0].capacity))
+            for seconds, steps in zip(looped, all_steps, strict=True):
+                served = serve(load, steps)
+                seconds[index] = served.first_s, served.token_s
+            middle, steps = point.prompt + point.new / 2, all_steps[-1]
             alone[index] = steps.mixed_s([(0, point.prompt)], 0, 0.0), steps.decode_s(point.clients, middle)
+        print(f"predicted {len(of)} points of {of[0].model} on {of[0].device}, {parallel}", flush=True)
     return looped, alone
 
 
 def _graph(arch: Architecture, shard: Shard, layers: tuple[int, ...], phase: str, batch: int, context: int) -> Graph:
     n, dtype = batch * shard.parallel.groups, "bfloat16"
     return language_model(arch, phase=phase, batch=n, context=context, dtype=dtype, shard=shard, layers=layers)
+
+
+def _without_starts(works: Sequence[Work], machine: Machine) -> Floats:
+    return silicon_prices(works, machine) - starts(works, machine)
 
 
 def _priced(price: Prices, machine: Machine, works: Sequence[Work]) -> Floats:
@@ -273,9 +281,7 @@ def main() -> None:
         points, left_out = read_points(tuple(asked.devices.split(",")))
         for reason, n in left_out.most_common():
             print(f"left out {n}: {reason}")
-        kernels, _ = predict(points, silicon_prices)
-        roofline, alone = predict(points, peak_prices)
-        without, _ = predict(points, lambda works, machine: silicon_prices(works, machine) - starts(works, machine))
+        (kernels, without, roofline), alone = predict(points, (silicon_prices, _without_starts, peak_prices))
         found = {
             "ours": with_runtimes(points, kernels, without),
             "kernels": kernels,

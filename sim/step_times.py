@@ -44,19 +44,35 @@ class Tables:
     read_s: list[float]
 
 
-def tables(model: Model, price: Price, *, most_sequences: int, most_tokens: int, most_positions: int) -> Tables:
-    """The tables of a model up to so many sequences, tokens in a step, and positions of a sequence."""
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The kernels of the parts of steps of a model, at the points of the tables."""
+
+    sequences: list[int]
+    tokens: list[int]
+    positions: list[int]
+    groups: list[list[Kernel]]
+    alike: Mapping[int, int]
+
+
+def shapes(model: Model, *, most_sequences: int, most_tokens: int, most_positions: int) -> Shapes:
+    """The kernels of a model up to so many sequences, tokens in a step, and positions of a sequence."""
     sequences, tokens = _steps(1, most_sequences, 1.5), _steps(1, most_tokens, 1.5)
     positions = _steps(64, most_positions, 2.0)
     asked: list[tuple[str, int, int, bool]] = [("decode", n, 64, False) for n in sequences]
     asked += [("prefill", 1, t, False) for t in tokens]
     asked += [("decode", n, p, True) for n in sequences for p in positions]
     asked += [("prefill", 1, p, True) for p in positions]
-    seconds = _totals([_kernels(model, *each) for each in asked], model.alike, price)
-    ends = np.cumsum([len(sequences), len(tokens), len(sequences) * len(positions)])
-    writing, reading, attend, read = np.split(seconds, ends)
-    axes = [[float(point) for point in axis] for axis in (sequences, tokens, positions)]
-    by_sequences = attend.reshape(len(sequences), len(positions)).tolist()
+    return Shapes(sequences, tokens, positions, [_kernels(model, *each) for each in asked], model.alike)
+
+
+def tables(found: Shapes, price: Price) -> Tables:
+    """The tables of a model at these prices."""
+    n, t, p = len(found.sequences), len(found.tokens), len(found.positions)
+    seconds = _totals(found.groups, found.alike, price)
+    writing, reading, attend, read = np.split(seconds, [n, n + t, n + t + n * p])
+    axes = [[float(point) for point in axis] for axis in (found.sequences, found.tokens, found.positions)]
+    by_sequences = attend.reshape(n, p).tolist()
     return Tables(axes[0], writing.tolist(), axes[1], reading.tolist(), axes[2], by_sequences, read.tolist())
 
 

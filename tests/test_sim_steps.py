@@ -11,7 +11,7 @@ from tierplan.frontend.transformer import language_model
 from tierplan.hardware.load import load_machine
 from tierplan.models import load
 from tierplan.sim.step_prices import peak_prices
-from tierplan.sim.step_times import Model, Steps, tables
+from tierplan.sim.step_times import Model, Steps, shapes, tables
 from tierplan.sim.step_works import Precision, Stream, kernels
 from tierplan.sim.workloads import Attention, Collective, Gemm, Moe
 
@@ -89,8 +89,8 @@ def seconds(name, phase, batch, context):
 )
 def test_tables_give_the_time_of_the_whole_graph(name, layers, alike):
     # sequences between those of the table are on a straight line, which experts in use are not
-    found = tables(model_of(name, layers, alike), price, most_sequences=32, most_tokens=1024, most_positions=1024)
-    steps = Steps(found, host_s=0.002)
+    most = {"most_sequences": 32, "most_tokens": 1024, "most_positions": 1024}
+    steps = Steps(tables(shapes(model_of(name, layers, alike), **most), price), host_s=0.002)
     for batch, context in ((1, 512), (16, 256), (24, 700), (32, 1024)):
         assert steps.decode_s(batch, context) - 0.002 == pytest.approx(
             seconds(name, "decode", batch, context), rel=0.02
