@@ -7,10 +7,11 @@
 Every point is a server under a closed loop of clients (`sim/closed_loop.py`); times of steps come from the graph of one
 device of the model, kernel by kernel. Compared are
 
-- ours: kernels with the fitted constants of the device, and three constants of the runtime: the share of the start
-  of a kernel that remains in a step (kernels were measured alone; in a step one starts while another ends), seconds of
-  each step on the host, and seconds of each request outside of the model. They are fitted for a runtime on the points
-  of all *other* models, on all devices asked for, never on those of the model that is predicted.
+- ours: kernels with the fitted constants of the device, and three constants of runtimes: the share of the start of a
+  kernel that remains in a step (kernels were measured alone; in a step one starts while another ends) and seconds of
+  each step on the host, the same for all runtimes; and seconds of each request outside of the model, by runtime and
+  by how the source starts its clients. For each model they are fitted on the points of all *other* models, on all
+  devices asked for, never on those of the model that is predicted.
 - kernels: the same without these constants.
 - roofline: the same loop at the peak rates of the data sheet, without constants.
 - one step: at peak rates, one prompt read alone, and one step of all clients in the middle of writing, which is what
@@ -147,25 +148,29 @@ def family(model: str) -> str:
 
 
 def with_runtimes(points: list[Point], kernels: Floats, without_starts: Floats) -> Floats:
-    """Add the constants of each runtime, for each model from the points of the others."""
+    """Add the constants of runtimes, for each model from the points of the others."""
     real, found = measured(points), kernels.copy()
-    models, runtimes = (np.array(each) for each in zip(*((family(p.model), p.runtime) for p in points), strict=True))
+    models, ways = (np.array(each) for each in zip(*((family(p.model), _way(p)) for p in points), strict=True))
     for model in sorted(set(models.tolist())):
-        for runtime in sorted(set(runtimes[models == model].tolist())):
-            own = (models == model) & (runtimes == runtime)
-            others = (models != model) & (runtimes == runtime)
-            if not others.any():
-                others = models != model
-            share, step_s = runtime_constants(
-                real[others, 1], kernels[others, 1], without_starts[others, 1], models[others]
-            )
-            blend = share * kernels + (1 - share) * without_starts
-            request_s = closest(real[others, 0], blend[others, 0])
+        others = models != model
+        share, step_s = runtime_constants(
+            real[others, 1], kernels[others, 1], without_starts[others, 1], models[others]
+        )
+        blend = share * kernels + (1 - share) * without_starts
+        print(f"for {model}: {share:.0%} of starts, {step_s * 1e3:.2f} ms a step")
+        for way in sorted(set(ways[models == model].tolist())):
+            like = others & (ways == way)
+            like = like if like.any() else others
+            request_s = closest(real[like, 0], blend[like, 0], models[like])
+            own = (models == model) & (ways == way)
             found[own] = blend[own] + (request_s, step_s)
-            print(
-                f"{model} {runtime}: starts {share:.0%}, {step_s * 1e3:.2f} ms a step, {request_s * 1e3:.0f} a request"
-            )
+            print(f"for {model} on {way}: {request_s * 1e3:.0f} ms a request")
     return found
+
+
+def _way(point: Point) -> str:
+    """The runtime, and how the lengths of a source are: its benchmark is the same for all of its points."""
+    return f"{point.runtime}, lengths {point.source}"
 
 
 def runtime_constants(real: Floats, kernels: Floats, without: Floats, models: NDArray[np.str_]) -> tuple[float, float]:
@@ -176,20 +181,21 @@ def runtime_constants(real: Floats, kernels: Floats, without: Floats, models: ND
     found: list[tuple[float, float, float]] = []
     for share in np.linspace(0, 1, 21).tolist():
         blend = share * kernels + (1 - share) * without
-        step_s = closest(real, blend)
+        step_s = closest(real, blend, models)
         errors = np.abs((blend + step_s) / real - 1)
         medians = [float(np.median(errors[models == model])) for model in sorted(set(models.tolist()))]
         found.append((float(np.mean(medians)), share, step_s))
     return min(found)[1:]
 
 
-def closest(real: Floats, predicted: Floats) -> float:
+def closest(real: Floats, predicted: Floats, models: NDArray[np.str_]) -> float:
     """The constant, 0 or more, that brings predictions closest to measurements: least mean relative error.
 
-    That is the median of the differences, weighted by one over what was measured.
+    That is the median of the differences, weighted by one over what was measured; every model has the same weight.
     """
     order = np.argsort(real - predicted)
-    weight = (1 / real[order]).cumsum()
+    points_of = {model: int((models == model).sum()) for model in set(models.tolist())}
+    weight = (1 / (real * [points_of[model] for model in models.tolist()]))[order].cumsum()
     return max(0.0, float((real - predicted)[order][np.searchsorted(weight, weight[-1] / 2)]))
 
 

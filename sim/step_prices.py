@@ -14,9 +14,10 @@ from tierplan.sim import roofline, silicon
 from tierplan.sim.collectives import collective_s
 from tierplan.sim.device import memory_of
 from tierplan.sim.step_works import Stream, Work
-from tierplan.sim.workloads import Attention, Collective
+from tierplan.sim.workloads import Attention, Collective, Gemm, Moe
 
 _WORDS = str | bool | None
+_WIDE = "bfloat16"
 
 
 def silicon_prices(works: Sequence[Work], machine: Machine) -> Floats:
@@ -27,9 +28,20 @@ def silicon_prices(works: Sequence[Work], machine: Machine) -> Floats:
             return silicon.stream_s(work.bytes, machine)
         if isinstance(work, Collective) and not silicon.is_calibrated(work, machine):
             return _exchanges(work, machine)
-        return silicon.kernel_s(work, machine)
+        return np.maximum(silicon.kernel_s(work, machine), _widened(work, machine))
 
     return in_groups(works, together)
+
+
+def _widened(work: Gemm | Attention | Moe | Collective, machine: Machine) -> Floats | float:
+    """Seconds of the arithmetic of experts whose weights have a type that the matrix unit lacks; 0 for all else.
+
+    Assumes: such weights are widened to bfloat16 as they are read, as kernels for 4-bit weights do.
+    """
+    if not isinstance(work, Moe) or work.dtype in machine.matrix.peak:
+        return 0.0
+    constants = silicon.constants_of(replace(work, dtype=_WIDE), machine)
+    return work.ops / (machine.matrix.rate(_WIDE) * getattr(constants, "compute_share", 1.0))
 
 
 def starts(works: Sequence[Work], machine: Machine) -> Floats:

@@ -10,7 +10,7 @@ from tierplan.frontend.parallel import ALONE, Parallel, Shard
 from tierplan.frontend.transformer import language_model
 from tierplan.hardware.load import load_machine
 from tierplan.models import load
-from tierplan.sim.step_prices import peak_prices
+from tierplan.sim.step_prices import peak_prices, silicon_prices, starts
 from tierplan.sim.step_times import Model, Steps, shapes, tables
 from tierplan.sim.step_works import Precision, Stream, kernels
 from tierplan.sim.workloads import Attention, Collective, Gemm, Moe
@@ -108,3 +108,25 @@ def test_prices_do_not_depend_on_what_is_priced_together():
     alone = np.array([float(price([work])[0]) for work in works])
     assert together == pytest.approx(alone)
     assert (together > 0).all()
+
+
+def test_weights_of_a_type_that_the_unit_lacks_compute_in_a_wider_one():
+    few, many = (Moe(tokens, 2880, 2880, 128, 4, dtype="float4_e2m1fn") for tokens in (1, 65536))
+    in_bf16 = float(many.ops) / H100.matrix.rate("bfloat16")
+    in_fp8 = Moe(65536, 2880, 2880, 128, 4, dtype="float8_e4m3fn")
+    assert float(silicon_prices([many], H100)[0]) > in_bf16
+    assert float(silicon_prices([in_fp8], H100)[0]) < in_bf16
+    assert float(silicon_prices([few], H100)[0]) < float(silicon_prices([replace_dtype(few)], H100)[0])
+
+
+def replace_dtype(work):
+    return dataclasses.replace(work, dtype="bfloat16")
+
+
+def test_starts_are_a_part_of_the_time_of_fitted_kernels():
+    works = [k.work for k in kernels(graph(arch_of("qwen3-30b-a3b"), Shard(Parallel(4)), layers=[0]), Precision())]
+    whole, begun = silicon_prices(works, H100), starts(works, H100)
+    assert (begun < whole).all()
+    gemms = [seconds for work, seconds in zip(works, begun.tolist(), strict=True) if isinstance(work, Gemm)]
+    assert H100.calibration is not None
+    assert set(gemms) == {H100.calibration.gemm["bfloat16"].launch_s}
