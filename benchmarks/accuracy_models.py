@@ -279,12 +279,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Whole models, predicted and measured.")
     parser.add_argument("-o", "--output", type=Path, default=Path("accuracy_models.csv"))
     parser.add_argument("--devices", default="h100,h200")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth point alone, for a quick look")
     parser.add_argument("--genz", default="", metavar="PYTHON", help="a Python that has genz-llm")
     parser.add_argument("--summary", type=Path, metavar="CSV", help="sum up a file that was written before")
     parser.add_argument("--write", action="store_true", help="write the summary into docs/accuracy-models.md")
     asked = parser.parse_args()
     if asked.summary is None:
         points, left_out = read_points(tuple(asked.devices.split(",")))
+        points = points[:: asked.every]
         for reason, n in left_out.most_common():
             print(f"left out {n}: {reason}")
         (kernels, without, roofline), alone = predict(points, (silicon_prices, _without_starts, peak_prices))
