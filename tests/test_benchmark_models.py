@@ -1,4 +1,4 @@
-"""The comparison of whole models with measured servers: constants are found again, and tables sum up what is in rows."""
+"""Whole models and measured servers: constants are found again, and tables sum up what is in rows."""
 
 import sys
 from pathlib import Path
