@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from tierplan.ir.collectives import communicates
 from tierplan.ir.outcome import Outcome
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Ints, Problem
 from tierplan.ir.timeline import COMPUTE, Timeline
 
 COMPUTE_NAME = "compute"
+NETWORK_NAME = "interconnect"
 START_NAME = "starting kernels"
 """What bounds steps that use nothing: the time before an operation."""
 BY_CHOICES = "choices"
@@ -51,12 +53,15 @@ def limits(problem: Problem, timeline: Timeline) -> list[Share]:
     own = timeline.end_s - timeline.begin_s
     empty = np.diff(problem.access_start) == 0
     n_tiers, links = problem.n_tiers, problem.links.names
+    collective = np.array([communicates(name) for name in problem.step_names]) & ~empty
     for code in np.unique(timeline.limit).tolist():
         spent = float(own[timeline.limit == code].sum())
         if code == COMPUTE:
             starting = float(own[(timeline.limit == code) & empty].sum())
+            talking = float(own[(timeline.limit == code) & collective].sum())
             seconds[START_NAME] += starting
-            seconds[COMPUTE_NAME] += spent - starting
+            seconds[NETWORK_NAME] += talking
+            seconds[COMPUTE_NAME] += spent - starting - talking
         elif code <= n_tiers:
             seconds[f"tier {problem.tiers.names[code - 1]}"] += spent
         else:

@@ -1,5 +1,6 @@
 """From the text of a hardware file to a `Machine`; every mistake is told with file, line, column and key path."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -7,7 +8,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tierplan.hardware.calibration_schema import CalibrationEntry, calibration_of
-from tierplan.hardware.schema import Compute, ComputeUnit, CurvePoint, HardwareFile, LinkEntry, TierEntry
+from tierplan.hardware.schema import (
+    Compute,
+    ComputeUnit,
+    CurvePoint,
+    HardwareFile,
+    LinkEntry,
+    NetworkEntry,
+    TierEntry,
+)
 from tierplan.hardware.spatial_schema import (
     ActionEntry,
     ArrayEntry,
@@ -19,7 +28,7 @@ from tierplan.hardware.spatial_schema import (
 from tierplan.hardware.tree import KeyPath, Tree, read_tree
 from tierplan.ir.dtypes import BITS
 from tierplan.ir.errors import InvalidInputError, nearest, unknown_name
-from tierplan.ir.machine import Link, Machine, Tier, Unit, unreached_tiers
+from tierplan.ir.machine import Link, Machine, Network, Tier, Unit, unreached_tiers
 
 _PLAIN_WORDS = {
     "string_type": "need text; put it in quotes",
@@ -101,7 +110,7 @@ def _known_keys(path: KeyPath) -> list[str]:
     elif path and path[0] == "calibration":
         model = CalibrationEntry
     elif path:
-        inner = {"compute": Compute, "tiers": TierEntry, "links": LinkEntry}
+        inner = {"compute": Compute, "tiers": TierEntry, "links": LinkEntry, "interconnect": NetworkEntry}
         model = inner[str(path[0])] if "read_curve" not in path else CurvePoint
     return [field.alias or name for name, field in model.model_fields.items()]
 
@@ -125,10 +134,19 @@ def _machine(tree: Tree, entry: HardwareFile) -> Machine:
         if tier.name in unreached_tiers(tiers, links):
             message = f"no link leads from tier '{tier.name}' towards a direct tier; add one to 'links'"
             raise tree.error(("tiers", index), message)
+    networks = tuple(
+        Network(n.name, n.devices, n.bandwidth, n.latency, n.topology == "ring") for n in entry.interconnect
+    )
+    _check_unique(tree, "interconnect", [(("interconnect", i, "name"), n.name) for i, n in enumerate(networks)])
+    for index, (earlier, later) in enumerate(itertools.pairwise(networks), 1):
+        if later.devices <= earlier.devices:
+            message = f"joins {later.devices} devices, no more than '{earlier.name}'; write the smallest first"
+            raise tree.error(("interconnect", index, "devices"), message)
     try:
         matrix, vector = _unit("matrix", entry.compute.matrix), _unit("vector", entry.compute.vector)
         calibration = None if entry.calibration is None else calibration_of(entry.calibration)
-        return Machine(entry.name, matrix, vector, tiers, tuple(links), entry.home, entry.launch, calibration)
+        home, launch = entry.home, entry.launch
+        return Machine(entry.name, matrix, vector, tiers, tuple(links), home, launch, networks, calibration)
     except InvalidInputError as error:
         raise tree.error((), str(error)) from None
 

@@ -190,6 +190,16 @@ class LinkEntry(_Entry):
         return self
 
 
+class NetworkEntry(_Entry):
+    """What joins several such machines, each a device of its own."""
+
+    name: Name = Field(description="What reports call it, like nvlink.")
+    devices: Annotated[int, Field(strict=True, ge=2, le=1_000_000)] = Field(description="Devices that it joins.")
+    bandwidth: Bandwidth = Field(description="Bandwidth of one device in one direction.")
+    latency: Duration = Field(default=0.0, description="Time of one step of a collective beyond its bytes.")
+    topology: Literal["switch", "ring"] = Field(default="switch", description="switch (default) or ring.")
+
+
 class HardwareFile(_Entry):
     """A machine: compute units, tiers of memory fastest first, and the links between them."""
 
@@ -201,6 +211,9 @@ class HardwareFile(_Entry):
     launch: Duration = Field(default=0.0, description="Time to start one kernel. Default: none.")
     tiers: list[TierEntry] = Field(min_length=1, max_length=64, description="Fastest first.")
     links: list[LinkEntry] = Field(default=[], max_length=1024)
+    interconnect: list[NetworkEntry] = Field(
+        default=[], max_length=8, description="Networks that join several such machines, smallest first."
+    )
     spatial: SpatialEntry | None = Field(default=None, description="Arrays of processing elements, if it has them.")
     calibration: CalibrationEntry | None = Field(default=None, description="Constants fitted on measured kernels.")
 

@@ -1,4 +1,4 @@
-"""The machine: compute units, tiers of memory (fastest first), and the links between them."""
+"""The machine: compute units, tiers of memory (fastest first), the links between them, and networks of devices."""
 
 import itertools
 import math
@@ -126,8 +126,29 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """What joins a machine to others of its kind: up to `devices` of them, each at `bandwidth` in each direction.
+
+    `latency_s` is the time of one step of a collective beyond its bytes. In a `ring` a device talks to its neighbours;
+    behind a switch it talks to all others at once, its bandwidth shared among them.
+    """
+
+    name: str
+    devices: int
+    bandwidth: float
+    latency_s: float = 0.0
+    ring: bool = False
+
+    def __post_init__(self) -> None:
+        if self.devices < 2:
+            raise InvalidInputError(f"interconnect '{self.name}' joins {self.devices} devices; need 2 or more")
+        _positive(f"bandwidth of interconnect '{self.name}'", self.bandwidth)
+        _not_negative(f"latency of interconnect '{self.name}'", self.latency_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
-    """Compute, tiers fastest first, and links.
+    """Compute, tiers fastest first, links, and the networks that join several such machines, smallest first.
 
     `home` is the tier where the inputs and weights of a program that runs once start; if they
     do not fit there, the next slower one that holds them. `launch_s` is the time to start one
@@ -141,6 +162,7 @@ class Machine:
     links: tuple[Link, ...]
     home: str
     launch_s: float = 0.0
+    networks: tuple[Network, ...] = ()
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
@@ -152,6 +174,9 @@ class Machine:
             for name in all_names:
                 if all_names.count(name) > 1:
                     raise InvalidInputError(f"machine '{self.name}' has two {what}s named '{name}'")
+        joined = [network.devices for network in self.networks]
+        if any(later <= earlier for earlier, later in itertools.pairwise(joined)):
+            raise InvalidInputError(f"each interconnect of machine '{self.name}' must join more devices than the last")
         if self.home not in names:
             raise unknown_name("home tier", self.home, names)
         for link in self.links:
@@ -174,6 +199,24 @@ class Machine:
         """US dollars of the tiers that have a price; None if none has."""
         known = [tier.capacity * tier.price for tier in self.tiers if tier.price is not None]
         return sum(known) if known else None
+
+    def network(self, reach: int) -> Network:
+        """The smallest network that joins `reach` devices that stand side by side.
+
+        Raises: InvalidInputError: none does.
+        """
+        for network in self.networks:
+            if reach <= network.devices:
+                return network
+        if not self.networks:
+            raise InvalidInputError(
+                f"machine '{self.name}' has no 'interconnect' in its hardware file, so it is one device; "
+                "add the interconnect, or leave --tp, --pp and --ep out"
+            )
+        raise InvalidInputError(
+            f"the interconnects of machine '{self.name}' join {self.networks[-1].devices} devices at most; "
+            f"{reach} are needed"
+        )
 
     def tier_index(self, name: str) -> int:
         """Position of the tier of that name, 0 nearest to compute."""

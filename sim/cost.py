@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 
 from tierplan.ir.calibration import Calibration, Constants, DecodeConstants, GemmConstants
+from tierplan.ir.collectives import collective_of
 from tierplan.ir.graph import Op
 from tierplan.ir.machine import Machine, Unit
+from tierplan.sim.collectives import collective_s
 from tierplan.sim.device import memory_of
 from tierplan.sim.op_work import work_of
 from tierplan.sim.silicon import constants_of, kernel_s, nearest
@@ -26,6 +28,8 @@ def cost(op: Op, machine: Machine) -> Cost:
     """
     if machine.calibration is None or not is_calibrated(machine):
         return Cost(machine.launch_s, compute_s(op, machine))
+    if (collective := collective_of(op)) is not None:
+        return Cost(0.0, collective_s(collective, machine))
     at_peak = compute_s(op, machine)
     streams = sum(access.bytes for access in (*op.reads, *op.writes)) / memory_of(sustained(machine)).read_bandwidth
     work = work_of(op)
@@ -44,8 +48,11 @@ def compute_s(op: Op, machine: Machine) -> float:
     """Seconds of arithmetic of one execution of `op` at the peak rates of the machine's units.
 
     Assumes: the matrix and the vector unit work side by side, as in a pipelined kernel; an
-    operation that is known only by the bytes that it streams takes no compute time.
+    operation that is known only by the bytes that it streams takes no compute time. A collective takes
+    the time of its bytes on the interconnect, beside which its arithmetic is nothing.
     """
+    if (collective := collective_of(op)) is not None:
+        return collective_s(collective, machine)
     return max(op.matrix_ops / machine.matrix.rate(op.dtype), op.vector_ops / machine.vector.rate(op.dtype))
 
 

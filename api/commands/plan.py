@@ -16,6 +16,7 @@ from tierplan.commands.options import (
     Cyclic,
     Dims,
     Dtype,
+    Ep,
     Gap,
     Hardware,
     Model,
@@ -23,11 +24,13 @@ from tierplan.commands.options import (
     Phase,
     Planner,
     Policy,
+    Pp,
     Prompt,
     Routing,
     Seconds,
     Seed,
     Shapes,
+    Tp,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ def plan(
     batch: Batch = None,
     context: Context = None,
     dtype: Dtype = None,
+    tp: Tp = None,
+    pp: Pp = None,
+    ep: Ep = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
     dims: Dims = None,
@@ -88,7 +94,7 @@ def plan(
     from tierplan.terminal import check_folder, print_json, progress, write_whole
 
     find_planner(planner)
-    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()), tp, pp, ep)
     if emit is not None:
         from tierplan.runtimes.emitted import check_emits
 
