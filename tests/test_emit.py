@@ -439,3 +439,9 @@ def test_the_command_line_prints_nothing_else_on_standard_output(run: Run, tmp_p
     assert "did you mean 'vllm'?" in run("plan", path, "-H", "pc.yaml", "--emit", "vlm").err
     (tmp_path / "p.json").write_text(json.dumps({"schema": 1}))
     assert run("emit", "p.json", "--for", "vllm").code == 2
+
+
+def test_one_device_of_several_is_not_emitted(run: Run) -> None:
+    refused = run("plan", "llama3-8b", "-H", "h100", "--tp", "2", "--emit", "vllm")
+    assert refused.code == 2
+    assert "tierplan emit PLAN --for vllm --gpus N" in refused.err

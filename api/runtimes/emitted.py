@@ -78,6 +78,11 @@ def check_emits(runtime: str, model: str, shaping: Shaping) -> None:
     Raises: InvalidInputError: no such runtime, or not for this kind of program.
     """
     check_runtime(runtime)
+    if shaping.parallel.devices > 1:
+        raise InvalidInputError(
+            "a plan with --tp, --pp or --ep is one device's share, which no runtime is told; plan the whole model with "
+            "--emit vllm, then 'tierplan emit PLAN --for vllm --gpus N' divides it"
+        )
     from tierplan.runtimes.asked import Asked, check_asked
 
     if runtime != "jax":
