@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tierplan.ir.plan import Copy, Plan, Residency
     from tierplan.ir.problem import Problem
     from tierplan.ir.timeline import Timeline
-    from tierplan.pipeline import lower, plan, simulate, verify
+    from tierplan.pipeline import lower, plan, show, simulate, verify
     from tierplan.planner.offsets import allocate
 
 __version__ = "0.1.0"
@@ -42,6 +42,7 @@ _WHERE = {
     "load_machine": "tierplan.hardware.load",
     "lower": "tierplan.pipeline",
     "plan": "tierplan.pipeline",
+    "show": "tierplan.pipeline",
     "simulate": "tierplan.pipeline",
     "verify": "tierplan.pipeline",
 }
@@ -67,16 +68,22 @@ __all__ = [
     "load_machine",
     "lower",
     "plan",
+    "show",
     "simulate",
     "verify",
 ]
 
 
+_MODULES = ("jax",)
+
+
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"tierplan.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'tierplan' has no attribute '{name}'")
     return getattr(importlib.import_module(_WHERE[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_WHERE])
+    return sorted({*globals(), *_WHERE, *_MODULES})

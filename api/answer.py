@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from tierplan.ir.collectives import communicates
 from tierplan.ir.outcome import Outcome
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Ints, Problem
 from tierplan.ir.timeline import COMPUTE, Timeline
 
 COMPUTE_NAME = "compute"
+NETWORK_NAME = "interconnect"
+START_NAME = "starting kernels"
+"""What bounds steps that use nothing: the time before an operation."""
 BY_CHOICES = "choices"
 """What the alternatives that a plan takes reserve, beside the kinds of tensors."""
 
@@ -47,11 +51,17 @@ def limits(problem: Problem, timeline: Timeline) -> list[Share]:
     """What bounds the time, largest share first; the shares add up to 1."""
     seconds: dict[str, float] = defaultdict(float)
     own = timeline.end_s - timeline.begin_s
+    empty = np.diff(problem.access_start) == 0
     n_tiers, links = problem.n_tiers, problem.links.names
+    collective = np.array([communicates(name) for name in problem.step_names]) & ~empty
     for code in np.unique(timeline.limit).tolist():
         spent = float(own[timeline.limit == code].sum())
         if code == COMPUTE:
-            seconds[COMPUTE_NAME] += spent
+            starting = float(own[(timeline.limit == code) & empty].sum())
+            talking = float(own[(timeline.limit == code) & collective].sum())
+            seconds[START_NAME] += starting
+            seconds[NETWORK_NAME] += talking
+            seconds[COMPUTE_NAME] += spent - starting - talking
         elif code <= n_tiers:
             seconds[f"tier {problem.tiers.names[code - 1]}"] += spent
         else:
@@ -125,6 +135,7 @@ def answer_row(
         "tokens_per_s": tokens_per_s(problem, timeline),
         "energy_j": timeline.energy_j,
         "energy_without": list(timeline.energy_without),
+        "calibrated": problem.calibrated,
     }
     row["limits"] = [{"what": share.what, "share": share.share} for share in limits(problem, timeline)]
     row["tiers"] = [

@@ -8,16 +8,23 @@ import typer
 
 from tierplan import __version__
 from tierplan.commands.allocate import allocate
+from tierplan.commands.calibrate import calibrate
 from tierplan.commands.cascade import cascade
+from tierplan.commands.check_jax import check_jax
 from tierplan.commands.compare import compare
 from tierplan.commands.compare_xla import compare_xla
+from tierplan.commands.emit import emit
 from tierplan.commands.experts import experts
 from tierplan.commands.hardware import hardware
 from tierplan.commands.models import models
 from tierplan.commands.plan import plan
 from tierplan.commands.play import play
+from tierplan.commands.report import report
 from tierplan.commands.reproduce import reproduce
+from tierplan.commands.run_flash import run_flash
+from tierplan.commands.sensitivity import sensitivity
 from tierplan.commands.simulate import simulate
+from tierplan.commands.sweep import sweep
 from tierplan.commands.train import train
 from tierplan.commands.verify import verify
 from tierplan.ir.errors import InvalidPlanError, TierplanError
@@ -31,9 +38,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (plan, experts, compare, play, train, simulate, verify, allocate, cascade, reproduce, models, hardware):
+_COMMANDS = (
+    plan, experts, compare, sweep, sensitivity, simulate, report, verify, emit, allocate, cascade, reproduce, play, train,
+    calibrate, models, hardware,
+)  # fmt: skip
+for _command in _COMMANDS:
     app.command()(_command)
 app.command("compare-xla")(compare_xla)
+app.command("check-jax")(check_jax)
+app.command("run-flash")(run_flash)
 
 
 def _print_version(wanted: bool) -> None:
@@ -54,7 +67,7 @@ def _options(  # pyright: ignore[reportUnusedFunction]
 
 def main() -> None:
     """Run the command line; every expected error is one line on standard error."""
-    arguments = sys.argv[1:]
+    arguments = _with_addresses(sys.argv[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: planners return the best plan so far
     try:
         code = app(arguments or ["--help"], standalone_mode=False)
@@ -79,6 +92,13 @@ def main() -> None:
         sys.stderr.close()
         code = 0
     sys.exit(code)
+
+
+def _with_addresses(arguments: list[str]) -> list[str]:
+    """Arguments in which `--ray` without an address has one; typer knows no option whose value may be left out."""
+    follows = [*arguments[1:], "-"]
+    pairs = zip(arguments, follows, strict=False)
+    return [part for one, after in pairs for part in ((one, "auto") if one == "--ray" and after[:1] == "-" else (one,))]
 
 
 def _complain(message: str, debug: bool) -> None:

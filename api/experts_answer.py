@@ -9,6 +9,7 @@ import numpy as np
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph
+from tierplan.ir.machine import Machine
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan, Taken
 from tierplan.ir.problem import Problem
@@ -90,7 +91,7 @@ def mixed(graph: Graph, problem: Problem, routing: str | None, policy: str | Non
     return cached_experts(graph, problem, skew.routing(layers, graph.tokens, seed), graph.tokens, rule)
 
 
-def plan_experts(experts: CachedExperts, hardware: str, planner: str, budget: Budget) -> Outcome:
+def plan_experts(experts: CachedExperts, hardware: str | Machine, planner: str, budget: Budget) -> Outcome:
     """Plan where all else lies and how the experts do; the division over layers is then made anew if that is faster."""
     problem = experts.problem
     if lacking := missing(problem):

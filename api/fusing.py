@@ -14,6 +14,7 @@ from tierplan.ir.problem import Problem
 from tierplan.ir.regions import FUSED, fused, region_name
 from tierplan.pipeline import machine_of, plan
 from tierplan.planner.contract import Budget
+from tierplan.sim.cost import uncalibrated
 from tierplan.sim.fusion_forms import MOST_OPS, Fusable, fusable
 from tierplan.sim.fusion_price import Prices, prices, served_by_plan, served_by_tier
 from tierplan.sim.fusion_search import Kernel, cheapest, largest, unfused
@@ -108,6 +109,7 @@ def fuse_and_plan(graph: Graph, hardware: str | Machine, fusing: Fusing, *, plan
     if all(op.kind == "buffers" for op in graph.ops):
         raise InvalidInputError("--fusion means nothing for a list of buffers; leave it out")
     machine, seconds = machine_of(hardware)
+    machine = uncalibrated(machine)  # no fused kernel was measured
     if fusing.launch_s is not None:
         machine = replace(machine, launch_s=fusing.launch_s)
     if n_executed(graph) <= MAX_UNROLLED:

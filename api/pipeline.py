@@ -1,7 +1,7 @@
 """The way from a program to a verified plan: lower, plan, verify, simulate."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tierplan.hardware.load import load_hardware
 from tierplan.ir.errors import InvalidInputError, InvalidPlanError
@@ -19,16 +19,21 @@ from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.lowering import lower as lower_graph
 from tierplan.sim.timeline import simulate as run
 
+if TYPE_CHECKING:
+    from tierplan.hardware.build import Hardware
+    from tierplan.page import Page
+
 Program = Graph | Problem | Callable[..., Any] | Any
 
 
-def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()) -> Problem:
+def lower(program: Program, hardware: "str | Machine | Hardware", *, args: Sequence[Any] = ()) -> Problem:
     """The placement problem of a program on a machine.
 
     Args:
         program: a graph, a problem (returned as it is), a JAX function, traced with `args`, an ExportedProgram of
             torch.export, or a torch module, exported with `args`.
-        hardware: the name of a built-in machine, the path of a hardware file, or a machine.
+        hardware: the name of a built-in machine, the path of a hardware file, a machine, or what a hardware file
+            describes.
         args: example arguments of a function or module: arrays, `jax.ShapeDtypeStruct`s, or tensors on any device,
             `meta` included; no data is read.
 
@@ -51,11 +56,11 @@ def lower(program: Program, hardware: str | Machine, *, args: Sequence[Any] = ()
     return lower_graph(trace(program, tuple(args), name=name), machine, seconds=seconds)
 
 
-def machine_of(hardware: str | Machine) -> tuple[Machine, Callable[[Op], float | None] | None]:
+def machine_of(hardware: "str | Machine | Hardware") -> tuple[Machine, Callable[[Op], float | None] | None]:
     """The machine, and how its arrays of processing elements time an operation, if it has any."""
     if isinstance(hardware, Machine):
         return hardware, None
-    found = load_hardware(hardware)
+    found = load_hardware(hardware) if isinstance(hardware, str) else hardware
     if found.spatial is None:
         return found.machine, None
     from tierplan.sim.spatial_machine import spatial_machine
@@ -113,3 +118,24 @@ def simulate(problem: Problem, plan: Plan) -> Timeline:
     if broken:
         raise InvalidInputError(f"the plan breaks {len(broken)} rules; the first: {broken[0]}")
     return run(problem, plan)
+
+
+def show(problem: Problem, outcome: Outcome, *, what_if_s: float = 0.0) -> "Page":
+    """A page that shows a plan: notebooks display it, and `html` is its text, to be written to a file.
+
+    Args:
+        problem, outcome: as `lower` and `plan` return them.
+        what_if_s: seconds to spend on what would help most; 0 leaves it out.
+
+    Raises: InvalidInputError: an outcome without a plan, or with a plan for another problem.
+    """
+    from tierplan.page import Planned, page
+    from tierplan.what_if import what_helps
+
+    if outcome.plan is None:
+        raise InvalidInputError(f"there is no plan to report on: {outcome.status.value}")
+    timeline = simulate(problem, outcome.plan)
+    helps = what_helps(problem, outcome.plan, timeline.time_s, what_if_s, lambda _done: None) if what_if_s > 0 else None
+    return page(
+        problem, outcome.plan, timeline, Planned(problem.name, outcome.planner, outcome.status, outcome.bound_s, helps)
+    )

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tierplan.frontend.parallel import ALONE, Parallel, Shard
 from tierplan.ir.errors import InvalidInputError, nearest
 from tierplan.ir.graph import Graph
 from tierplan.models import load, names
@@ -13,6 +14,13 @@ _KINDS = (
     "a buffer .csv, an .onnx file, a .pt2 file, XLA HLO text (.txt, .hlo), or module:function for JAX or PyTorch"
 )
 
+_AS_HLO = "write the program as HLO text, jax.jit(f).lower(...).as_text('hlo') or --xla_dump_hlo_as_text"
+_NO_PICKLE = "it may hold a pickle, which is never opened; use safetensors for weights, torch.export.save for programs"
+_INSTEAD = {
+    **dict.fromkeys((".mlir", ".stablehlo", ".pb"), _AS_HLO),
+    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl"), _NO_PICKLE),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
@@ -20,6 +28,7 @@ class Shaping:
 
     `phase`, `batch`, `context` and `dtype` shape a language model, `shapes` the arguments of a
     JAX function; `cyclic` says whether a JAX function repeats. `dims` bind open dimensions of an ONNX file.
+    `tp`, `pp` and `ep` split a language model over devices.
     """
 
     phase: str | None = None
@@ -29,11 +38,22 @@ class Shaping:
     shapes: str | None = None
     cyclic: bool | None = None
     dims: tuple[str, ...] = ()
+    tp: int | None = None
+    pp: int | None = None
+    ep: int | None = None
+
+    @property
+    def parallel(self) -> Parallel:
+        """How the model is split over devices."""
+        return Parallel(*(1 if n is None else n for n in (self.tp, self.pp, self.ep)))
+
+    def _splits(self) -> dict[str, int]:
+        return {f"--{name}": n for name in ("tp", "pp", "ep") if (n := getattr(self, name)) is not None}
 
     def of_language_model(self) -> list[str]:
         """The options given that only a language model understands."""
         given = {"--phase": self.phase, "--batch": self.batch, "--context": self.context, "--dtype": self.dtype}
-        return [option for option, value in given.items() if value is not None]
+        return [*(option for option, value in given.items() if value is not None), *self._splits()]
 
     def of_function(self) -> list[str]:
         """The options given that only a JAX function understands."""
@@ -45,22 +65,22 @@ class Shaping:
         return ["--dim"] if self.dims else []
 
 
-def read_program(spec: str, shaping: Shaping) -> Graph:
-    """The graph of the program that `spec` names.
+def read_program(spec: str, shaping: Shaping, stage: int = 0) -> Graph:
+    """The graph of the program that `spec` names; that of one device, in this stage, if it is split over several.
 
     Raises: InvalidInputError: there is no such program, it cannot be read, or an option does not apply to it.
     """
     if Path(spec).suffix != ".onnx":
         _refuse(shaping.of_onnx(), "a program of this kind; it is for the open dimensions of an .onnx file")
     if spec in names():
-        return _language_model(load(spec), spec, shaping)
+        return _language_model(load(spec), spec, shaping, stage)
     path, exists = Path(spec), os.path.exists(spec)  # which is False, and no error, for names that no file can have
     if path.suffix in (".gguf", ".safetensors") or spec.endswith(".safetensors.index.json"):
         return _checkpoint(path, shaping)
     if exists and path.is_dir():
-        return _folder(path, shaping)
+        return _folder(path, shaping, stage)
     if path.suffix == ".json":
-        return _language_model(_text(path), spec, shaping)
+        return _language_model(_text(path), spec, shaping, stage)
     if path.suffix == ".csv":
         return _buffers(path, shaping)
     if path.suffix in (".hlo", ".txt"):
@@ -73,6 +93,8 @@ def read_program(spec: str, shaping: Shaping) -> Graph:
         _refuse(shaping.of_language_model(), "a function; give '--shapes' or 'example_args' in its module")
         return _function(spec, shaping)
     if exists:
+        if path.suffix in _INSTEAD:
+            raise InvalidInputError(f"'{spec}' is not read: {_INSTEAD[path.suffix]}")
         raise InvalidInputError(f"'{spec}' is none of the inputs that tierplan reads: {_KINDS}")
     guess = nearest(spec, names())
     hint = f"did you mean '{guess}'? " if guess else ""
@@ -91,17 +113,31 @@ def _written(shaping: Shaping) -> str:
         "--shapes": shaping.shapes,
     }  # fmt: skip
     words = "".join(f" {option} {value}" for option, value in given.items() if value is not None)
+    words += "".join(f" --{name} {n}" for name in ("tp", "pp", "ep") if (n := getattr(shaping, name)) is not None)
     words += "".join(f" --dim {dim}" for dim in shaping.dims)
     return words + (" --cyclic" if shaping.cyclic else "")
 
 
-def _language_model(text: str, source: str, shaping: Shaping) -> Graph:
+def _language_model(text: str, source: str, shaping: Shaping, stage: int) -> Graph:
     _refuse(shaping.of_function(), "a language model; they are for JAX functions")
     from tierplan.frontend.config import read_config
     from tierplan.frontend.program import model_graph
 
     model = read_config(text, source)
-    return model_graph(model, phase=shaping.phase, batch=shaping.batch, context=shaping.context, dtype=shaping.dtype)
+    return model_graph(
+        model,
+        phase=shaping.phase,
+        batch=shaping.batch,
+        context=shaping.context,
+        dtype=shaping.dtype,
+        shard=shard_of(shaping, stage),
+    )
+
+
+def shard_of(shaping: Shaping, stage: int) -> Shard:
+    """The part that the first device of a stage has."""
+    parallel = shaping.parallel
+    return ALONE if parallel.devices == 1 else Shard(parallel, stage=stage)
 
 
 def _checkpoint(path: Path, shaping: Shaping) -> Graph:
@@ -115,12 +151,17 @@ def _checkpoint(path: Path, shaping: Shaping) -> Graph:
         from tierplan.frontend.safetensors_model import read_safetensors_model as read
     if not path.exists():
         raise InvalidInputError(f"no file '{path}'")
+    if shaping.parallel.devices > 1:
+        raise InvalidInputError(
+            "weights in files are planned as they are stored, on one device; "
+            "give --tp, --pp and --ep with the config.json of the model"
+        )
     return checkpoint_graph(
         read(path), phase=shaping.phase, batch=shaping.batch, context=shaping.context, dtype=shaping.dtype
     )
 
 
-def _folder(folder: Path, shaping: Shaping) -> Graph:
+def _folder(folder: Path, shaping: Shaping, stage: int) -> Graph:
     """The model of a folder: its safetensors files, its only GGUF file, or its configuration alone."""
     if any(folder.glob("*.safetensors")) or any(folder.glob("*.safetensors.index.json")):
         return _checkpoint(folder, shaping)
@@ -130,7 +171,7 @@ def _folder(folder: Path, shaping: Shaping) -> Graph:
     if found:
         raise InvalidInputError(f"'{folder}' has {len(found)} .gguf files; name one, like '{found[0]}'")
     if (folder / "config.json").is_file():
-        return _language_model(_text(folder / "config.json"), str(folder / "config.json"), shaping)
+        return _language_model(_text(folder / "config.json"), str(folder / "config.json"), shaping, stage)
     raise InvalidInputError(f"the folder '{folder}' has no model: no .safetensors, no .gguf and no config.json")
 
 

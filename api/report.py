@@ -52,7 +52,8 @@ def print_prediction(problem: Problem, plan: Plan, timeline: Timeline) -> None:
         if rate is None
         else f", {rate:.4g} tokens/s ({problem.tokens} {_plural('token', problem.tokens)} {per_turn})"
     )
-    out.print(f"predicted   {show_seconds(timeline.time_s)} {per_turn}{tokens}, energy {_energy(timeline)}")
+    energy, how = _energy(timeline), "" if problem.calibrated else ", uncalibrated"
+    out.print(f"predicted   {show_seconds(timeline.time_s)} {per_turn}{tokens}, energy {energy}{how}")
     shares = limits(problem, timeline)
     shown = ", ".join(f"{s.what} {s.share:.1%}" for s in shares[:_MOST_LIMITS])
     out.print(f"limited by  {shown or 'nothing: no step takes time'}")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from tierplan.flash_plan import FlashPlan, Wishes, flash_plan, flash_row
 from tierplan.ir.errors import InvalidInputError
-from tierplan.ir.fusion_record import FusionRecord
 from tierplan.ir.graph import Graph
 from tierplan.ir.outcome import Outcome
 from tierplan.ir.problem import Problem
@@ -18,6 +17,7 @@ from tierplan.programs import Shaping, describe, read_program
 
 if TYPE_CHECKING:
     from tierplan.fusing import Fused, Fusing
+    from tierplan.ir.fusion_record import FusionRecord
 
 SERVE = "serve"
 
@@ -69,7 +69,7 @@ class Searched:
 
     problem: Problem
     outcome: Outcome
-    fusion: FusionRecord | None = None
+    fusion: "FusionRecord | None" = None
     told: Told = field(default_factory=lambda: Told({}, lambda: None))
 
 
@@ -91,8 +91,12 @@ def read_subject(model: str, shaping: Shaping, hardware: str, extras: Extras) ->
     """
     extras.check()
     if shaping.phase == SERVE:
+        if shaping.parallel.devices > 1:
+            raise InvalidInputError("--tp, --pp and --ep do not go with --phase serve yet; leave them out")
         return _service(model, shaping, hardware, extras)
     _refuse_lengths(extras)
+    if shaping.parallel.devices > 1:
+        return _on_devices(model, shaping, hardware, extras)
     graph = read_program(model, shaping)
     description = describe(graph, shaping, model) + extras.written()
     if extras.fusing is not None:
@@ -146,6 +150,27 @@ def _fused(graph: Graph, description: str, hardware: str, fusing: "Fusing") -> S
         return Searched(found.kept.problem, found.kept.outcome, found.record, told(found))
 
     return Subject(graph.name, hardware, description, lower(graph, hardware), search)
+
+
+def _on_devices(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Subject:
+    """A language model split over several devices: the plan is that of one device of the slowest stage."""
+    from tierplan.parallel_answer import plan_stages, print_staged, read_stages, refuse, staged_row
+
+    dram, sparsity = extras.wishes.dram, extras.wishes.sparsity
+    refuse({"--fusion": extras.fusing, "--routing": extras.routing, "--dram": dram, "--sparsity": sparsity})
+    parallel = shaping.parallel
+    stages = read_stages(parallel, lambda stage: read_program(model, shaping, stage), hardware)
+
+    def search(planner: str, budget: Budget) -> Searched:
+        staged = plan_stages(parallel, stages, hardware, planner, budget)
+        told = Told({"parallel": staged_row(staged)}, lambda: print_staged(staged))
+        problem = staged.stages[staged.slowest].problem
+        return Searched(problem, staged.outcomes[staged.slowest], told=told)
+
+    graph = stages[0].graph
+    description = describe(graph, shaping, model) + extras.written()
+    title = f"{graph.name.split(',')[0]} on {parallel.devices} devices"
+    return Subject(title, hardware, description, stages[0].problem, search)
 
 
 def _in_flash(graph: Graph, description: str, hardware: str, found: FlashPlan, wishes: Wishes) -> Subject:

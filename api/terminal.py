@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,42 @@ def progress(what: str, budget_s: float | None = None) -> Generator[None]:
         bar.stop()
 
 
+@contextmanager
+def steps(what: str, total: int, done: int = 0) -> Generator[Callable[..., None]]:
+    """As `progress`, for work whose amount is known; call what comes with the amount that is done, 1 by default.
+
+    `told`: with each call, what there is to tell.
+    """
+    if not sys.stderr.isatty():
+        yield _silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}"),
+    )  # fmt: skip
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=total, completed=done, told="")
+
+    def advance(amount: int = 1, told: str = "") -> None:
+        bar.update(task, advance=amount, told=told)
+
+    timer = threading.Timer(_PATIENCE_S, bar.start)
+    timer.start()
+    try:
+        yield advance
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
+
+
+def _silent(amount: int = 1, told: str = "") -> None:
+    """Show nothing."""
+
+
 def check_folder(path: Path) -> None:
     """Refuse a file whose folder does not exist, before any work is done for it."""
     if not path.parent.is_dir():
@@ -73,13 +109,18 @@ def write_whole(path: Path, text: str) -> None:
 
     Raises: InvalidInputError: the folder is missing or cannot be written to.
     """
+    write_bytes_whole(path, text.encode("utf-8"))
+
+
+def write_bytes_whole(path: Path, content: bytes) -> None:
+    """As `write_whole`, for a file that is no text."""
     try:
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise InvalidInputError(f"cannot write '{path}': {error.strerror}") from None
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.chmod(draft, 0o666 & ~_umask())
         os.replace(draft, path)
     except OSError as error:

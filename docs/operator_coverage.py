@@ -13,7 +13,7 @@ import onnx
 from tierplan.einsum.lower_kernel import PRIMITIVES
 from tierplan.frontend.aten_operators import HANDLERS as ATEN
 from tierplan.frontend.jaxpr_counts import ELEMENTWISE, MOVEMENT, REDUCTIONS, SCATTERS, is_counted
-from tierplan.frontend.onnx_operators import CONTROL
+from tierplan.frontend.onnx_control import CONTROL
 from tierplan.frontend.onnx_operators import HANDLERS as ONNX
 from tierplan.frontend.onnx_shapes import BOUNDED
 

@@ -297,16 +297,6 @@ def check_total(graph: Graph) -> Graph:
     return graph
 
 
-def one_line(text: str) -> str:
-    """A message that quotes names of a file: what does not print becomes '?', and the middle of a long one is left out.
-
-    >>> one_line("reads 'a\\nb'")
-    "reads 'a?b'"
-    """
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return plain if len(plain) <= 600 else f"{plain[:400]} ... {plain[-190:]}"
-
-
 def number(value: float | int | bool, dtype: str) -> Literal:
     """A number of the program in a type."""
     return Literal(_cast(value, dtype), dtype)

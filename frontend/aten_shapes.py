@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from tierplan.frontend.array_layers import iota, scatter, scatter_along, take, take_along, top_k
+from tierplan.frontend.array_indexing import iota, scatter, scatter_along, take, take_along, top_k
 from tierplan.frontend.array_ops import axis_of, number
 from tierplan.frontend.aten_call import AtenCall, Handler
 from tierplan.frontend.jaxpr_block import Literal, Source

@@ -1,5 +1,6 @@
 """Reading a few bytes of a large file: in order, in pieces, with skips, never beyond its end, and counted."""
 
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -80,6 +81,19 @@ class ByteReader:
         self._start = self._start + self._at + n
         self._piece, self._at = b"", 0
         self._file.seek(self._start)
+
+    def skip_texts(self, n: int, length: struct.Struct, what: str) -> None:
+        """Pass over `n` texts, each of which stands behind its length."""
+        size, unpack = length.size, length.unpack_from
+        while n:
+            piece, at, last = self._piece, self._at, len(self._piece) - length.size
+            while n and at <= last:
+                at += size + unpack(piece, at)[0]
+                n -= 1
+            self.skip(at - self._at, what)
+            if n:
+                self.skip(length.unpack(self.take(size, what))[0], what)
+                n -= 1
 
     def _check(self, n: int, what: str) -> None:
         if n > self.left:

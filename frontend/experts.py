@@ -9,7 +9,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import ceil
 
-from tierplan.frontend import operators
+from tierplan.frontend import expert_parallel, operators
+from tierplan.frontend.collectives import all_reduce
+from tierplan.frontend.parallel import ALONE, Shard
 from tierplan.frontend.parts import FeedForward, Vector
 from tierplan.frontend.tape import Tape
 from tierplan.frontend.weights import Mixture
@@ -49,8 +51,21 @@ def feed_forward(
     return result
 
 
-def mixture(tape: Tape, weights: Mixture, prefix: str, x: str, function: str, *, per_token: int, layer: int) -> str:
-    """Route each token to its experts, and add up what they return, and what the shared expert does."""
+def mixture(
+    tape: Tape,
+    weights: Mixture,
+    prefix: str,
+    x: str,
+    function: str,
+    *,
+    per_token: int,
+    layer: int,
+    shard: Shard = ALONE,
+) -> str:
+    """Route each token to its experts, and add up what they return, and what the shared expert does.
+
+    Of several devices, the result of one is a part of a sum, unless groups of them have sequences of their own.
+    """
     n_experts = weights.router.outputs
     batch, tokens, width = tape.tensors[x].shape
     n_tokens = batch * tokens
@@ -58,6 +73,9 @@ def mixture(tape: Tape, weights: Mixture, prefix: str, x: str, function: str, *,
     logits = tape.tensor(f"{weights.router.name}.output", (batch, tokens, n_experts))
     operators.linear(tape, weights.router, x, [logits], n_tokens, layer=layer)
     routing, chosen = _top_k(tape, prefix, logits, weights.correction, per_token, layer)
+    if shard.parallel.ep > 1 or shard.parallel.groups > 1:
+        routed = _spread(tape, weights, prefix, x, (routing, chosen), function, per_token, layer, shard)
+        return _with_shared(tape, weights, prefix, x, routed, function, layer, shard)
     if weights.stack:
         returned = _stacked(tape, weights, prefix, x, chosen, function, per_token=per_token, share=share, layer=layer)
         parts, kind = [tape.whole(returned)], "weighted_sum"
@@ -69,7 +87,35 @@ def mixture(tape: Tape, weights: Mixture, prefix: str, x: str, function: str, *,
     result = tape.tensor(f"{prefix}.output", (batch, tokens, width))
     vector_ops = 2 * n_tokens * per_token * width
     tape.op(f"{prefix}.combine", kind, reads, [result], vector_ops=vector_ops, attributes={"layer": layer})
-    return result if weights.shared is None else _with_shared(tape, weights, prefix, x, result, function, layer)
+    return _with_shared(tape, weights, prefix, x, result, function, layer, shard)
+
+
+def _spread(
+    tape: Tape,
+    weights: Mixture,
+    prefix: str,
+    x: str,
+    routed: tuple[str, str],
+    function: str,
+    per_token: int,
+    layer: int,
+    shard: Shard,
+) -> str:
+    """Run the experts of this device alone, on the tokens of all devices that chose them."""
+    (routing, chosen), n_experts = routed, weights.router.outputs
+    batch, tokens, width = tape.tensors[x].shape
+    found = expert_parallel.spread(n_experts, per_token, batch * tokens, shard)
+    share = chance_of_use(n_experts, per_token, found.total)
+    arrived = expert_parallel.dispatch(tape, prefix, x, found, shard, layer)
+    if weights.stack:
+        returned = expert_parallel.grouped_experts(
+            tape, weights, prefix, arrived, function, found, share=share, layer=layer
+        )
+        parts = [tape.part(returned, found.pairs * width)]
+    else:
+        rows = Fraction(found.total * per_token, n_experts)
+        parts = _one_by_one(tape, weights, prefix, arrived, chosen, function, rows=rows, share=share, layer=layer)
+    return expert_parallel.combine(tape, prefix, x, parts, routing, found, shard, layer)
 
 
 def _one_by_one(
@@ -129,9 +175,12 @@ def _stacked(
     return operators.expert_matmul(tape, down, hidden, chosen, per_token, share=share, layer=layer)
 
 
-def _with_shared(tape: Tape, weights: Mixture, prefix: str, x: str, routed: str, function: str, layer: int) -> str:
-    """Add what the shared expert returns, scaled by its gate where it has one."""
-    assert weights.shared is not None
+def _with_shared(
+    tape: Tape, weights: Mixture, prefix: str, x: str, routed: str, function: str, layer: int, shard: Shard
+) -> str:
+    """Add what the shared expert returns, if there is one, scaled by its gate where it has one."""
+    if weights.shared is None:
+        return routed
     batch, tokens, _ = tape.tensors[x].shape
     rows = batch * tokens
     shared = feed_forward(
@@ -144,6 +193,8 @@ def _with_shared(tape: Tape, weights: Mixture, prefix: str, x: str, routed: str,
         shape=lambda extent: (batch, tokens, extent),
         layer=layer,
     )
+    if shard.parallel.groups > 1:
+        shared = all_reduce(tape, f"{prefix}.shared", shared, shard.parallel.tp, layer=layer)
     if weights.shared_gate is not None:
         gate = tape.tensor(f"{weights.shared_gate.name}.output", (batch, tokens, 1))
         operators.linear(tape, weights.shared_gate, x, [gate], rows, layer=layer)

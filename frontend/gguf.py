@@ -164,15 +164,10 @@ class _Header:
         if n * 8 > self.reader.left or self.n_entries > _MOST_ENTRIES:
             raise InvalidInputError(f"{self.where}: {what} declares {n:,} entries; the file is damaged")
         if n > _LONGEST_KEPT and kind == _STRING:
-            self._skip_strings(n, what)
+            self.reader.skip_texts(n, struct.Struct(self.order + "Q"), what)
             return None
         values = tuple(self._value(kind, what, depth + 1) for _ in range(n))
         return values if n <= _LONGEST_KEPT else None
-
-    def _skip_strings(self, n: int, what: str) -> None:
-        unpack, take, skip = struct.Struct(self.order + "Q").unpack, self.reader.take, self.reader.skip
-        for _ in range(n):
-            skip(unpack(take(8, what))[0], what)
 
     def _tensor(self) -> FileTensor:
         name = self._name("the name of a tensor")

@@ -12,7 +12,7 @@ from tierplan.frontend.jaxpr_block import Operand, Source, Value
 from tierplan.frontend.jaxpr_block_graph import Argument, Block, graph_of_block, results_in_memory
 from tierplan.frontend.jaxpr_region import Region
 from tierplan.ir.buffers import LARGEST
-from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.errors import InvalidInputError, one_line
 from tierplan.ir.graph import Graph
 from tierplan.ir.loops import executions
 
@@ -28,7 +28,8 @@ def graph_of_hlo(text: str, source: str, *, trips: int = 1, cyclic: bool = False
     try:
         return _graph(module, trips, cyclic)
     except InvalidInputError as error:
-        raise InvalidInputError(str(error) if str(error).startswith(source) else f"{source}: {error}") from None
+        place = "" if str(error).startswith(source) else f"{source}: "
+        raise InvalidInputError(one_line(f"{place}{error}")) from None
 
 
 def _graph(module: Module, trips: int, cyclic: bool) -> Graph:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tierplan.frontend.hlo_check import checked
 from tierplan.frontend.hlo_module import Aliased, Computation, Index, Instruction, Module, integer
 from tierplan.frontend.hlo_shape import HloShape, read_shape
-from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.errors import InvalidInputError, one_line
 
 _MODULE = re.compile(r"HloModule\s+([^\s,]+)\s*,?(.*)")
 _COMPUTATION = re.compile(r"(ENTRY\s+)?%?([\w.\-]+)\s*(\(.*->.*)?\{\s*$")
@@ -58,9 +58,8 @@ def read_hlo(text: str, source: str) -> Module:
     try:
         return checked(reader.module(), source)
     except InvalidInputError as error:
-        if str(error).startswith(source):
-            raise
-        raise InvalidInputError(f"{source}, line {reader.line}: {error}") from None
+        place = "" if str(error).startswith(source) else f"{source}, line {reader.line}: "
+        raise InvalidInputError(one_line(f"{place}{error}")) from None
 
 
 class _Reader:

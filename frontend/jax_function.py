@@ -18,7 +18,7 @@ from tierplan.ir.errors import InvalidInputError, MissingDependencyError
 from tierplan.ir.graph import Graph
 
 if TYPE_CHECKING:
-    from tierplan.frontend.jaxpr_program import Argument
+    from tierplan.frontend.jaxpr_program import Argument, Program
 
 _HINTS = {
     "TracerBoolConversionError": "write jnp.where or jax.lax.cond instead of a Python 'if' on an array",
@@ -63,14 +63,36 @@ def trace(
     Raises: InvalidInputError: JAX cannot trace the function with these arguments, or it computes nothing.
         MissingDependencyError: JAX is not installed.
     """
-    _require_jax()
-    import jax
+    require_jax()
+    from tierplan.frontend.jaxpr_program import graph_of
 
-    from tierplan.frontend.jaxpr_program import Program, graph_of
-
-    kwargs, roles, chances = dict(kwargs or {}), roles or Roles(), _chances(probabilities, name)
+    chances = _chances(probabilities, name)
     if trips < 0:
         raise InvalidInputError(f"a loop cannot run {trips} times; give a trip count of 0 or more")
+    program = traced(fn, args, kwargs, name=name, static=static, roles=roles)
+    return graph_of(program, trips=trips, fused=fuse, cyclic=cyclic, chances=chances)
+
+
+def traced(
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    name: str,
+    static: tuple[int, ...] = (),
+    roles: Roles | None = None,
+) -> "Program":
+    """One call of `fn` as JAX traces it, with names for what goes in and comes out.
+
+    Raises: InvalidInputError: JAX cannot trace the function with these arguments.
+        MissingDependencyError: JAX is not installed.
+    """
+    require_jax()
+    import jax
+
+    from tierplan.frontend.jaxpr_program import Program
+
+    kwargs, roles = dict(kwargs or {}), roles or Roles()
     labels = _labels(fn, args, kwargs, name)
     arguments = [
         argument
@@ -83,9 +105,7 @@ def trace(
     except Exception as error:
         raise _untraceable(name, error) from error
     results = [_path("result", path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
-    return graph_of(
-        Program(name, closed, tuple(arguments), tuple(results)), trips=trips, fused=fuse, cyclic=cyclic, chances=chances
-    )
+    return Program(name, closed, tuple(arguments), tuple(results))
 
 
 def load(
@@ -101,7 +121,7 @@ def load(
     Raises: InvalidInputError: no such module or function, no arguments, or the function cannot be traced.
         MissingDependencyError: JAX is not installed.
     """
-    _require_jax()
+    require_jax()
     from tierplan.frontend.jaxpr_module import find, flag_of, indices_of
     from tierplan.frontend.jaxpr_shapes import read_shapes
 
@@ -143,7 +163,8 @@ def _chances(given: Any, name: str) -> dict[str, tuple[float, ...]]:
     return chances
 
 
-def _require_jax() -> None:
+def require_jax() -> None:
+    """Raises: MissingDependencyError: JAX is not installed."""
     try:
         importlib.import_module("jax")
     except ImportError:

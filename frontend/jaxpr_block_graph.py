@@ -62,6 +62,18 @@ def graph_of_block(
 
     Raises: InvalidInputError: the program computes nothing.
     """
+    return graph_of_draft(name, draft_of_block(name, block, arguments, fused=fused, pruned=pruned), cyclic=cyclic)
+
+
+def graph_of_draft(name: str, draft: Draft, *, cyclic: bool) -> Graph:
+    """The graph of a finished draft."""
+    return Graph(name, tuple(draft.tensors.values()), tuple(draft.ops), tuple(draft.loops), cyclic)
+
+
+def draft_of_block(
+    name: str, block: Block, arguments: Sequence[Argument], *, fused: bool, pruned: bool = True
+) -> Draft:
+    """As `graph_of_block`, with the tensor of each value."""
     kept = set(block.results.values())
     nodes = live(block.nodes, kept | block.controls) if pruned else block.nodes
     if fused:
@@ -77,7 +89,7 @@ def graph_of_block(
     for value in block.arguments:
         draft.tensor(value, "argument")
     emit(nodes, draft)
-    return Graph(name, tuple(draft.tensors.values()), tuple(draft.ops), tuple(draft.loops), cyclic)
+    return draft
 
 
 def _with_states(nodes: tuple[Node, ...], block: Block, shared: Shared) -> tuple[tuple[Node, ...], Block]:

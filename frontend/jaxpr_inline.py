@@ -110,9 +110,9 @@ class Inliner:
             return self._while(params, operands, region)
         if primitive == "cond":
             return self._cond(params, operands, region)
-        called = _called(equation)
-        if called is not None:
-            jaxpr, consts = called
+        found = called(equation)
+        if found is not None:
+            jaxpr, consts = found
             return self.read(jaxpr, consts, sources, region)
         return self._step(primitive, operands, layouts, attributes_of(params), region)
 
@@ -285,7 +285,7 @@ def _scope(equation: Any, notes: Mapping[str, Attribute]) -> dict[str, Attribute
     return {"scope": f"{outer}/{stack}" if outer else stack}
 
 
-def _called(equation: Any) -> tuple[Any, Sequence[Any]] | None:
+def called(equation: Any) -> tuple[Any, Sequence[Any]] | None:
     """The program that an equation calls on its own operands, whichever way it calls: jit, remat, custom rules."""
     if equation.primitive.name in _NOT_CALLS:
         return None

@@ -40,14 +40,19 @@ def graph_of(
     Raises: InvalidInputError: the program computes nothing; probabilities are given for a conditional that is not
         there, or not one for each branch.
     """
-    return graph_of_block(program.name, _read(program, trips, chances), program.arguments, fused=fused, cyclic=cyclic)
+    block = read(program, Inliner(trips, chances))
+    return graph_of_block(program.name, block, program.arguments, fused=fused, cyclic=cyclic)
 
 
-def _read(program: Program, trips: int, chances: Mapping[str, tuple[float, ...]] | None) -> Block:
+def read(program: Program, inliner: Inliner) -> Block:
+    """The block of a traced program, as an inliner reads it.
+
+    Raises: InvalidInputError: probabilities are given for a conditional that is not there.
+    """
     jaxpr = program.closed.jaxpr
     layouts = [layout_of(variable.aval) for variable in jaxpr.invars]
     values = [Value(*(layout or ((0,), "bool"))) for layout in layouts]
-    inliner, region = Inliner(trips, chances), Region()
+    region = Region()
     outs = inliner.read(jaxpr, program.closed.consts, [whole(value) for value in values], region)
     if inliner.unused:
         raise InvalidInputError(

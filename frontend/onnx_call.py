@@ -32,6 +32,21 @@ class Entry:
         assert self.known is not None
         return tuple(self.known.shape)
 
+    @property
+    def numbers(self) -> Array | None:
+        """Its numbers, where they are known and real."""
+        known = self.known
+        if known is None and isinstance(self.source, Literal):
+            known = np.asarray(self.source.value)
+        return None if known is None or known.dtype.kind == "c" else known
+
+    def operand(self, ops: ArrayOps) -> Source:
+        """The value as an operand; its numbers are written down where they have no place yet."""
+        if self.source is None:
+            assert self.known is not None
+            self.source = ops.constant(self.known, self.dtype or None)
+        return self.source
+
 
 Result: TypeAlias = "Source | Array | None"
 Handler: TypeAlias = "Callable[[Call], Result | Sequence[Result]]"
@@ -64,11 +79,7 @@ class Call:
 
     def x(self, index: int = 0) -> Source:
         """An input as an operand."""
-        entry = self.entry(index)
-        if entry.source is None:
-            assert entry.known is not None
-            entry.source = self.ops.constant(entry.known, entry.dtype or None)
-        return entry.source
+        return self.entry(index).operand(self.ops)
 
     def maybe(self, index: int) -> Source | None:
         """An optional input as an operand."""
@@ -81,9 +92,7 @@ class Call:
     def known(self, index: int) -> Array | None:
         """The numbers of an input, where they are known."""
         entry = self.entries[index] if index < len(self.entries) else None
-        if entry is None or entry.known is not None:
-            return None if entry is None else entry.known
-        return np.asarray(entry.source.value) if isinstance(entry.source, Literal) else None
+        return None if entry is None else entry.numbers
 
     def numbers(self, index: int, what: str) -> list[int]:
         """An input whose numbers decide about shapes.
@@ -93,7 +102,9 @@ class Call:
         known = self.known(index)
         if known is None:
             raise UnknownNumbersError(f"{self.node}: {what} come from an input that is known only when the model runs")
-        return [int(number) for number in np.asarray(known).reshape(-1)]
+        if known.dtype.kind not in "biuf" or not np.isfinite(known).all():
+            raise InvalidInputError(f"{self.node}: {what} are no whole numbers")
+        return [int(number) for number in known.reshape(-1)]
 
     def axes(self, index: int) -> list[int] | None:
         """Axes, which are an attribute in old models and an input in new ones; None where there are none."""

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
-from tierplan.frontend.array_layers import affine, attention, matmul, normalised, take
+from tierplan.frontend.array_indexing import take
+from tierplan.frontend.array_layers import affine, attention, matmul, normalised
 from tierplan.frontend.array_ops import ArrayOps, axis_of
 from tierplan.frontend.jaxpr_block import Source
 from tierplan.frontend.onnx_call import Call, Handler

@@ -5,20 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tierplan.frontend.array_layers import (
-    affine,
-    attention,
-    average_pool,
-    convolution,
-    einsum,
-    interpolated,
-    matmul,
-    normalised,
-    per_channel,
-    pool,
-    transposed_convolution,
-)
+from tierplan.frontend.array_layers import affine, attention, einsum, interpolated, matmul, normalised, per_channel
 from tierplan.frontend.array_ops import MOST_ELEMENTS, axis_of
+from tierplan.frontend.array_windows import average_pool, convolution, pool, transposed_convolution
 from tierplan.frontend.jaxpr_block import Source
 from tierplan.frontend.onnx_call import Call, Handler, Result
 from tierplan.frontend.onnx_elementwise import like

@@ -5,16 +5,16 @@
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tierplan.frontend.array_ops import MOST_ELEMENTS, one_line
+from tierplan.frontend.array_ops import MOST_ELEMENTS
 from tierplan.frontend.onnx_wire import without_payloads
-from tierplan.ir.errors import InvalidInputError, MissingDependencyError
+from tierplan.ir.errors import InvalidInputError, MissingDependencyError, one_line
 
 Array: TypeAlias = NDArray[Any]
 
@@ -44,7 +44,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node; an empty name among inputs or outputs is one that is left out."""
+    """One node; an empty name among inputs or outputs is one that is left out. `proto` is its message."""
 
     op: str
     domain: str
@@ -52,6 +52,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    proto: Any = field(default=None, repr=False, compare=False)
 
     @property
     def graphs(self) -> "list[OnnxGraph]":
@@ -174,7 +175,7 @@ def _node(proto: Any) -> Node:
     domain = "" if proto.domain == "ai.onnx" else _text(proto.domain)
     name = _text(proto.name or next(iter(proto.output), ""))
     attributes = {_text(attribute.name): _attribute(attribute) for attribute in proto.attribute}
-    return Node(_text(proto.op_type), domain, name, _texts(proto.input), _texts(proto.output), attributes)
+    return Node(_text(proto.op_type), domain, name, _texts(proto.input), _texts(proto.output), attributes, proto)
 
 
 def _attribute(proto: Any) -> Any:

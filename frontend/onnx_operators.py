@@ -17,6 +17,3 @@ HANDLERS: Mapping[str, Mapping[str, Handler]] = {
     "com.microsoft": {**{op: _STANDARD[op] for op in ("QuantizeLinear", "DequantizeLinear")}, **CONTRIB},
 }
 """What translates each operator; `If`, `Loop` and `Scan` are the reader's own."""
-
-CONTROL = ("If", "Loop", "Scan")
-"""Operators with graphs inside."""

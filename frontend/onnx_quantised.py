@@ -9,8 +9,9 @@ CVPR 2018, section 2.3.
 import math
 from collections.abc import Sequence
 
-from tierplan.frontend.array_layers import affine, convolution, matmul, per_channel
+from tierplan.frontend.array_layers import affine, matmul, per_channel
 from tierplan.frontend.array_ops import ArrayOps, axis_of, number
+from tierplan.frontend.array_windows import convolution
 from tierplan.frontend.jaxpr_block import Source
 from tierplan.frontend.onnx_call import Call, Handler
 from tierplan.frontend.onnx_elementwise import clamped

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tierplan.frontend.array_layers import gather_blocks, iota, scatter, scatter_along, take, take_along, top_k
+from tierplan.frontend.array_indexing import gather_blocks, iota, scatter, scatter_along, take, take_along, top_k
 from tierplan.frontend.array_ops import MOST_ELEMENTS, axis_of, number
 from tierplan.frontend.jaxpr_block import Operand, Source
 from tierplan.frontend.onnx_call import Call, Handler, Result, UnknownNumbersError

@@ -22,6 +22,7 @@ Operands stand in a fixed order, and each kind has fixed attributes; the backwar
 Assumes: an operation streams each operand once; where it gathers rows of a table, those rows alone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -76,12 +77,12 @@ def causal_scores(context: int, window: int | None) -> int:
 
 
 def embedding(
-    tape: Tape, table: Table, ids: str, rows: int, shape: tuple[int, ...], *, name: str = "embed_tokens"
+    tape: Tape, table: Table, ids: str, rows: int | Fraction, shape: tuple[int, ...], *, name: str = "embed_tokens"
 ) -> str:
     """Gather one row of the table per token; only these rows are read."""
     result = tape.tensor(f"{name}.output", shape)
     reads = [tape.whole(ids), tape.part(table.name, rows * table.width)]
-    tape.op(name, "embedding", reads, [result], attributes={"rows": rows, "width": table.width})
+    tape.op(name, "embedding", reads, [result], attributes={"rows": _number(rows), "width": table.width})
     return result
 
 
@@ -124,7 +125,7 @@ def linear(
         reads.append(tape.share(weights.bias_name, share))
     attributes: dict[str, Attribute] = {
         "batch": 1,
-        "m": rows if isinstance(rows, int) else float(rows),
+        "m": _number(rows),
         "n": weights.outputs,
         "k": weights.inputs,
         "share": share,
@@ -139,6 +140,10 @@ def linear(
         vector_ops=round(rows * weights.outputs) if weights.bias else 0,
         attributes=attributes,
     )
+
+
+def _number(rows: int | Fraction) -> int | float:
+    return rows if isinstance(rows, int) else float(rows)
 
 
 def expert_matmul(
@@ -160,6 +165,29 @@ def expert_matmul(
         [x, chosen, tape.share(weights.name, share)],
         [result],
         matrix_ops=2 * rows * weights.inputs * weights.outputs,
+        attributes=attributes,
+    )
+    return result
+
+
+def grouped_matmul(
+    tape: Tape, weights: Stack, x: str, reads: Access, rows: Fraction, *, share: float, layer: int | None = None
+) -> str:
+    """Multiply `rows` expected rows, grouped by expert, by the matrices of these experts; it reads so much of x.
+
+    `share` is the expected share of the stack that is needed at all.
+    """
+    result = tape.tensor(f"{weights.name}.output", (1, math.ceil(rows), weights.outputs), dtype=tape.tensors[x].dtype)
+    attributes: dict[str, Attribute] = {
+        "experts": weights.n, "m": float(rows), "n": weights.outputs, "k": weights.inputs, "share": share,
+        "layer": layer,
+    }  # fmt: skip
+    tape.op(
+        weights.name,
+        "grouped_matmul",
+        [reads, tape.share(weights.name, share)],
+        [tape.part(result, rows * weights.outputs)],
+        matrix_ops=round(2 * rows * weights.inputs * weights.outputs),
         attributes=attributes,
     )
     return result
@@ -271,17 +299,20 @@ def activation(
     return result
 
 
-def fused_gate(tape: Tape, name: str, function: str, x: str, *, layer: int | None = None) -> str:
+def fused_gate(
+    tape: Tape, name: str, function: str, x: str, *, rows: Fraction | None = None, layer: int | None = None
+) -> str:
     """Apply an activation function to the first half of each row, and multiply by the second."""
     tensor = tape.tensors[x]
     width = tensor.shape[-1] // 2
+    n_elements = tensor.n_elements if rows is None else rows * tensor.shape[-1]
     result = tape.tensor(f"{name}.output", (*tensor.shape[:-1], width))
     tape.op(
         name,
         "gated_halves",
-        [x],
-        [result],
-        vector_ops=tensor.n_elements // 2 * (VECTOR_OPS[function] + 1),
+        [tape.part(x, n_elements)],
+        [tape.part(result, Fraction(n_elements) / 2)],
+        vector_ops=round(Fraction(n_elements) / 2 * (VECTOR_OPS[function] + 1)),
         attributes={"function": function, "gated": True, "layer": layer},
     )
     return result

@@ -8,10 +8,12 @@ from tierplan.frontend.encoder_decoder import EncoderDecoder
 from tierplan.frontend.encoder_decoder_graph import encoder_decoder_graph
 from tierplan.frontend.encoder_decoder_weights import halves
 from tierplan.frontend.naming import Names
+from tierplan.frontend.parallel import ALONE, Shard
 from tierplan.frontend.parts import Shapes
 from tierplan.frontend.transformer import language_model
 from tierplan.frontend.weights import weights
 from tierplan.frontend.workload import workload
+from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph, Stored
 
 Model: TypeAlias = Architecture | EncoderDecoder
@@ -34,8 +36,9 @@ def model_graph(
     names: Names | None = None,
     stored: Mapping[str, Stored] | None = None,
     notes: tuple[str, ...] = (),
+    shard: Shard = ALONE,
 ) -> Graph:
-    """The graph of one turn; what is None takes its default.
+    """The graph of one turn, of one device of several with a `shard`; what is None takes its default.
 
     A model decodes where it can, one sequence, over as many positions as it allows up to 4096.
 
@@ -48,8 +51,18 @@ def model_graph(
     if context is None:
         context = model.max_positions if images else min(model.max_positions, _LONGEST_DEFAULT_CONTEXT)
     if isinstance(model, EncoderDecoder):
+        if shard != ALONE:
+            raise InvalidInputError(f"'{model.name}' has an encoder and a decoder; --tp, --pp and --ep split one stack")
         work = workload(model, phase=phase, batch=batch, context=context, dtype=dtype)
         return encoder_decoder_graph(model, work, stored=stored, notes=notes)
     return language_model(
-        model, phase=phase, batch=batch, context=context, dtype=dtype, names=names, stored=stored, notes=notes
+        model,
+        phase=phase,
+        batch=batch,
+        context=context,
+        dtype=dtype,
+        names=names,
+        stored=stored,
+        notes=notes,
+        shard=shard,
     )

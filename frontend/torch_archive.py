@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from tierplan.frontend.array_ops import one_line
 from tierplan.frontend.torch_graph import graph_of_program
 from tierplan.frontend.torch_program import AtenNode, Given, Layout, Ref, TorchInput, TorchProgram
-from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.errors import InvalidInputError, one_line
 from tierplan.ir.graph import Graph
 
 _LARGEST_JSON = 2**27

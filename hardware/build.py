@@ -1,12 +1,22 @@
 """From the text of a hardware file to a `Machine`; every mistake is told with file, line, column and key path."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tierplan.hardware.schema import Compute, ComputeUnit, CurvePoint, HardwareFile, LinkEntry, TierEntry
+from tierplan.hardware.calibration_schema import CalibrationEntry, calibration_of
+from tierplan.hardware.schema import (
+    Compute,
+    ComputeUnit,
+    CurvePoint,
+    HardwareFile,
+    LinkEntry,
+    NetworkEntry,
+    TierEntry,
+)
 from tierplan.hardware.spatial_schema import (
     ActionEntry,
     ArrayEntry,
@@ -18,7 +28,7 @@ from tierplan.hardware.spatial_schema import (
 from tierplan.hardware.tree import KeyPath, Tree, read_tree
 from tierplan.ir.dtypes import BITS
 from tierplan.ir.errors import InvalidInputError, nearest, unknown_name
-from tierplan.ir.machine import Link, Machine, Tier, Unit, unreached_tiers
+from tierplan.ir.machine import Link, Machine, Network, Tier, Unit, unreached_tiers
 
 _PLAIN_WORDS = {
     "string_type": "need text; put it in quotes",
@@ -46,7 +56,14 @@ def read_hardware(text: str, file: str) -> Hardware:
 
     Raises: InvalidInputError: one line that says what is wrong, where, and what to write instead.
     """
-    tree = read_tree(text, file)
+    return build_hardware(read_tree(text, file))
+
+
+def build_hardware(tree: Tree) -> Hardware:
+    """Build the machine that the values of a file describe.
+
+    Raises: InvalidInputError: as `read_hardware`.
+    """
     try:
         entry = HardwareFile.model_validate(tree.value)
     except ValidationError as error:
@@ -90,8 +107,10 @@ def _known_keys(path: KeyPath) -> list[str]:
     if path and path[0] == "spatial":
         inner = {"memory": MemoryEntry, "buffer": BufferEntry, "arrays": ArrayEntry, "actions": ActionEntry}
         model = OperationEntry if "operations" in path else inner[str(path[1])] if path[1:] else SpatialEntry
+    elif path and path[0] == "calibration":
+        model = CalibrationEntry
     elif path:
-        inner = {"compute": Compute, "tiers": TierEntry, "links": LinkEntry}
+        inner = {"compute": Compute, "tiers": TierEntry, "links": LinkEntry, "interconnect": NetworkEntry}
         model = inner[str(path[0])] if "read_curve" not in path else CurvePoint
     return [field.alias or name for name, field in model.model_fields.items()]
 
@@ -115,9 +134,19 @@ def _machine(tree: Tree, entry: HardwareFile) -> Machine:
         if tier.name in unreached_tiers(tiers, links):
             message = f"no link leads from tier '{tier.name}' towards a direct tier; add one to 'links'"
             raise tree.error(("tiers", index), message)
+    networks = tuple(
+        Network(n.name, n.devices, n.bandwidth, n.latency, n.topology == "ring") for n in entry.interconnect
+    )
+    _check_unique(tree, "interconnect", [(("interconnect", i, "name"), n.name) for i, n in enumerate(networks)])
+    for index, (earlier, later) in enumerate(itertools.pairwise(networks), 1):
+        if later.devices <= earlier.devices:
+            message = f"joins {later.devices} devices, no more than '{earlier.name}'; write the smallest first"
+            raise tree.error(("interconnect", index, "devices"), message)
     try:
         matrix, vector = _unit("matrix", entry.compute.matrix), _unit("vector", entry.compute.vector)
-        return Machine(entry.name, matrix, vector, tiers, tuple(links), entry.home, entry.launch)
+        calibration = None if entry.calibration is None else calibration_of(entry.calibration)
+        home, launch = entry.home, entry.launch
+        return Machine(entry.name, matrix, vector, tiers, tuple(links), home, launch, networks, calibration)
     except InvalidInputError as error:
         raise tree.error((), str(error)) from None
 
@@ -147,6 +176,7 @@ def _tier(tree: Tree, index: int, entry: TierEntry) -> Tier:
             queue_depth=entry.queue_depth,
             read_j=entry.read_energy,
             write_j=entry.write_energy,
+            price=entry.price,
         )
     except InvalidInputError as error:
         raise tree.error(("tiers", index), str(error)) from None

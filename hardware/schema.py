@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from tierplan.hardware.calibration_schema import CalibrationEntry
 from tierplan.hardware.spatial_schema import SpatialEntry
 from tierplan.ir import units
 from tierplan.ir.dtypes import BITS, dtype_name
@@ -55,6 +56,7 @@ EnergyPerByte = Annotated[
 EnergyPerOp = Annotated[
     float, BeforeValidator(_reader(units.ENERGY_PER_OP, units.read_energy_per_op)), _json(units.ENERGY_PER_OP)
 ]
+Price = Annotated[float, BeforeValidator(_reader(units.PRICE, units.read_price)), _json(units.PRICE)]
 Name = Annotated[str, Field(strict=True, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:+/>-]*$")]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -149,6 +151,7 @@ class TierEntry(_Entry):
     queue_depth: Count = Field(default=1, description="Reads in flight at once. Default: 1.")
     read_energy: EnergyPerByte | None = Field(default=None, description="Energy of a read; leave out if not known.")
     write_energy: EnergyPerByte | None = Field(default=None, description="Energy of a write; leave out if not known.")
+    price: Price | None = Field(default=None, description="Price of its capacity; leave out if not known.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "TierEntry":
@@ -187,6 +190,16 @@ class LinkEntry(_Entry):
         return self
 
 
+class NetworkEntry(_Entry):
+    """What joins several such machines, each a device of its own."""
+
+    name: Name = Field(description="What reports call it, like nvlink.")
+    devices: Annotated[int, Field(strict=True, ge=2, le=1_000_000)] = Field(description="Devices that it joins.")
+    bandwidth: Bandwidth = Field(description="Bandwidth of one device in one direction.")
+    latency: Duration = Field(default=0.0, description="Time of one step of a collective beyond its bytes.")
+    topology: Literal["switch", "ring"] = Field(default="switch", description="switch (default) or ring.")
+
+
 class HardwareFile(_Entry):
     """A machine: compute units, tiers of memory fastest first, and the links between them."""
 
@@ -198,7 +211,11 @@ class HardwareFile(_Entry):
     launch: Duration = Field(default=0.0, description="Time to start one kernel. Default: none.")
     tiers: list[TierEntry] = Field(min_length=1, max_length=64, description="Fastest first.")
     links: list[LinkEntry] = Field(default=[], max_length=1024)
+    interconnect: list[NetworkEntry] = Field(
+        default=[], max_length=8, description="Networks that join several such machines, smallest first."
+    )
     spatial: SpatialEntry | None = Field(default=None, description="Arrays of processing elements, if it has them.")
+    calibration: CalibrationEntry | None = Field(default=None, description="Constants fitted on measured kernels.")
 
 
 def json_schema() -> str:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, cast
 
 import yaml
 
-from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.errors import InvalidInputError, one_line
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
@@ -59,8 +59,8 @@ def show_path(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
-def read_tree(text: str, file: str) -> Tree:
-    """Parse one YAML document.
+def read_tree(text: str, file: str, *, see: str = "see docs/hardware.md for what a machine needs") -> Tree:
+    """Parse one YAML document; an error for an empty one ends in `see`.
 
     Assumes: mappings have text keys; aliases are followed up to a bounded number of values.
     Raises: InvalidInputError: syntax error, empty file, duplicate key, tag, merge key, or a file
@@ -70,7 +70,7 @@ def read_tree(text: str, file: str) -> Tree:
         loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
-            raise InvalidInputError(f"{file}: the file is empty; see docs/hardware.md for what a machine needs")
+            raise InvalidInputError(f"{file}: the file is empty; {see}")
         walk = _Walk(loader, file)
         value = walk.read(root, ())
     except _TooDeepError as error:
@@ -190,5 +190,4 @@ def _position_of_index(text: str, index: int) -> Position:
 
 
 def _error(file: str, position: Position, message: str) -> InvalidInputError:
-    line = f"{file}:{position.line}:{position.column}: {' '.join(message.split())}"
-    return InvalidInputError("".join(c if c.isprintable() else "?" for c in line))
+    return InvalidInputError(one_line(f"{file}:{position.line}:{position.column}: {' '.join(message.split())}"))

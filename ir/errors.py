@@ -43,3 +43,13 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> InvalidInputErro
     guess = nearest(name, names)
     hint = f"; did you mean '{guess}'?" if guess else "."
     return InvalidInputError(f"unknown {what} '{name}'{hint} Known: {', '.join(names)}")
+
+
+def one_line(text: str) -> str:
+    """A message that quotes names of a file: what does not print becomes '?', and the middle of a long one is left out.
+
+    >>> one_line("reads 'a\\nb'")
+    "reads 'a?b'"
+    """
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain if len(plain) <= 600 else f"{plain[:400]} ... {plain[-190:]}"

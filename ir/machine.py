@@ -1,10 +1,11 @@
-"""The machine: compute units, tiers of memory (fastest first), and the links between them."""
+"""The machine: compute units, tiers of memory (fastest first), the links between them, and networks of devices."""
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tierplan.ir.calibration import Calibration
 from tierplan.ir.dtypes import BITS
 from tierplan.ir.errors import InvalidInputError, unknown_name
 
@@ -29,7 +30,7 @@ class Tier:
     `read_curve` gives the bandwidth reached by chunk size, for flash: (bytes, bytes/s) points
     with rising chunk sizes; between two points it is interpolated linearly.
 
-    Units: bytes, bytes per second, seconds, joules per byte (None: not known).
+    Units: bytes, bytes per second, seconds, joules per byte, US dollars per byte (None: not known).
     """
 
     name: str
@@ -46,6 +47,7 @@ class Tier:
     queue_depth: int = 1
     read_j: float | None = None
     write_j: float | None = None
+    price: float | None = None
 
     def __post_init__(self) -> None:
         _positive(f"capacity of tier '{self.name}'", self.capacity)
@@ -124,12 +126,33 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """What joins a machine to others of its kind: up to `devices` of them, each at `bandwidth` in each direction.
+
+    `latency_s` is the time of one step of a collective beyond its bytes. In a `ring` a device talks to its neighbours;
+    behind a switch it talks to all others at once, its bandwidth shared among them.
+    """
+
+    name: str
+    devices: int
+    bandwidth: float
+    latency_s: float = 0.0
+    ring: bool = False
+
+    def __post_init__(self) -> None:
+        if self.devices < 2:
+            raise InvalidInputError(f"interconnect '{self.name}' joins {self.devices} devices; need 2 or more")
+        _positive(f"bandwidth of interconnect '{self.name}'", self.bandwidth)
+        _not_negative(f"latency of interconnect '{self.name}'", self.latency_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
-    """Compute, tiers fastest first, and links.
+    """Compute, tiers fastest first, links, and the networks that join several such machines, smallest first.
 
     `home` is the tier where the inputs and weights of a program that runs once start; if they
     do not fit there, the next slower one that holds them. `launch_s` is the time to start one
-    kernel, in which nothing computes.
+    kernel, in which nothing computes. `calibration` holds constants fitted on measured kernels, if there are any.
     """
 
     name: str
@@ -139,6 +162,8 @@ class Machine:
     links: tuple[Link, ...]
     home: str
     launch_s: float = 0.0
+    networks: tuple[Network, ...] = ()
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         names = [tier.name for tier in self.tiers]
@@ -149,6 +174,9 @@ class Machine:
             for name in all_names:
                 if all_names.count(name) > 1:
                     raise InvalidInputError(f"machine '{self.name}' has two {what}s named '{name}'")
+        joined = [network.devices for network in self.networks]
+        if any(later <= earlier for earlier, later in itertools.pairwise(joined)):
+            raise InvalidInputError(f"each interconnect of machine '{self.name}' must join more devices than the last")
         if self.home not in names:
             raise unknown_name("home tier", self.home, names)
         for link in self.links:
@@ -165,6 +193,30 @@ class Machine:
             raise InvalidInputError(
                 f"no link leads from tier '{name}' towards compute; add one to 'links', or make the tier direct"
             )
+
+    @property
+    def price(self) -> float | None:
+        """US dollars of the tiers that have a price; None if none has."""
+        known = [tier.capacity * tier.price for tier in self.tiers if tier.price is not None]
+        return sum(known) if known else None
+
+    def network(self, reach: int) -> Network:
+        """The smallest network that joins `reach` devices that stand side by side.
+
+        Raises: InvalidInputError: none does.
+        """
+        for network in self.networks:
+            if reach <= network.devices:
+                return network
+        if not self.networks:
+            raise InvalidInputError(
+                f"machine '{self.name}' has no 'interconnect' in its hardware file, so it is one device; "
+                "add the interconnect, or leave --tp, --pp and --ep out"
+            )
+        raise InvalidInputError(
+            f"the interconnects of machine '{self.name}' join {self.networks[-1].devices} devices at most; "
+            f"{reach} are needed"
+        )
 
     def tier_index(self, name: str) -> int:
         """Position of the tier of that name, 0 nearest to compute."""

@@ -6,6 +6,8 @@ from enum import Enum
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.plan import Plan
+from tierplan.ir.tables import html_table
+from tierplan.ir.units import show_bytes, show_seconds
 
 
 class Status(Enum):
@@ -47,3 +49,14 @@ class Outcome:
         if self.cost_s is None or self.bound_s <= 0:
             return None
         return max(0.0, self.cost_s / self.bound_s - 1)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the answer without its plan; `tierplan.show` shows that."""
+        gap = "not known" if self.gap is None else f"{self.gap:.2%}"
+        rows = [("status", self.status.value), ("planner", f"{self.planner}, {show_seconds(self.planning_s)}")]
+        if self.plan is not None and self.cost_s is not None:
+            moved = f"{len(self.plan.residencies)} residencies, {len(self.plan.copies)} copies"
+            rows += [("predicted", show_seconds(self.cost_s)), ("plan", moved)]
+        rows += [("bound", f"{show_seconds(self.bound_s)}, gap {gap}")]
+        rows += [(f"missing in {tier}", show_bytes(lacking)) for tier, lacking in self.missing.items() if lacking]
+        return html_table([*rows, *(("note", note) for note in self.notes)])

@@ -117,7 +117,7 @@ class Problem:
     Units: bytes, seconds, joules.
     `home[x]` is the tier where tensor x lies before a program that runs once begins; `NO_HOME`
     for tensors that the program produces. In a cyclic program every tensor with a home may
-    start in any tier: the planner chooses.
+    start in any tier: the planner chooses. `calibrated` problems have times of measured kernels, others of peak rates.
     """
 
     name: str
@@ -138,6 +138,7 @@ class Problem:
     keep: Ints
     cyclic: bool = False
     tokens: int = 0
+    calibrated: bool = False
     choices: tuple[Choice, ...] = ()
     notes: tuple[str, ...] = field(default=())
     _by_tensor: tuple[Ints, Ints] | None = field(default=None, init=False, repr=False)

@@ -90,6 +90,7 @@ class ProblemRow(Row):
     name: str
     cyclic: bool
     tokens: Count
+    calibrated: bool = False
     tiers: Annotated[list[TierRow], Field(min_length=1)]
     links: list[LinkRow]
     tensors: list[TensorRow]
@@ -113,6 +114,7 @@ def problem_rows(problem: Problem) -> dict[str, Any]:
         "name": problem.name,
         "cyclic": problem.cyclic,
         "tokens": problem.tokens,
+        "calibrated": problem.calibrated,
         "notes": list(problem.notes),
         "tiers": [
             {
@@ -252,6 +254,7 @@ def problem_of(p: ProblemRow) -> Problem:
         keep=_ints([t.keep for t in p.tensors]),
         cyclic=p.cyclic,
         tokens=p.tokens,
+        calibrated=p.calibrated,
         choices=tuple(
             Choice(
                 c.name,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from tierplan.ir.problem import Floats, Ints
+from tierplan.ir.tables import html_table
+from tierplan.ir.units import show_bytes, show_joules, show_seconds
 
 COMPUTE = 0  # code of the compute unit in `Timeline.limit`
 
@@ -39,3 +41,20 @@ class Timeline:
     link_bytes: Ints
     energy_j: float | None
     energy_without: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """For notebooks: time, stalls and bytes, tiers and links in order; `tierplan.show` has their names."""
+        waited = float(self.wait_s.sum()) + self.tail_wait_s
+        share = f" ({waited / self.time_s:.1%})" if self.time_s > 0 else ""
+        read = ", ".join(show_bytes(n) for n in self.tier_read.tolist())
+        written = ", ".join(show_bytes(n) for n in self.tier_write.tolist())
+        rows = [
+            ("time", show_seconds(self.time_s)),
+            ("waiting for copies", show_seconds(waited) + share),
+            ("steps, copies", f"{len(self.begin_s)}, {len(self.copy_begin_s)}"),
+            ("read by steps, tier by tier", read),
+            ("written by steps", written),
+            ("over links, link by link", ", ".join(show_bytes(n) for n in self.link_bytes.tolist()) or "none"),
+        ]
+        energy = [] if self.energy_j is None else [("energy", show_joules(self.energy_j))]
+        return html_table([*rows, *energy])

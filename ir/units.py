@@ -1,7 +1,7 @@
 """Quantities as people write them: `520 MiB`, `1.8 TB/s`, `2 us`, `7 pJ/bit`.
 
 Each reader takes a string with a unit and returns a plain number in base units:
-bytes, bytes per second, seconds, operations per second, joules per byte, joules per operation.
+bytes, bytes per second, seconds, operations per second, joules per byte, joules per operation, dollars per byte.
 Decimal prefixes (`GB` = 1e9) and binary ones (`GiB` = 2**30) are kept apart.
 """
 
@@ -54,6 +54,7 @@ ENERGY_PER_BYTE = Quantity(
     1e-21,
     1.0,
 )
+PRICE = Quantity("a price", "12 USD/GB", {f"USD/{u}": 1 / s for u, s in _BYTES.items()}, 1e-15, 1.0)
 SHARE = Quantity("a share", "1 %", {"%": 0.01, "": 1.0}, 1e-9, 100.0)
 ENERGY_PER_OP = Quantity(
     "an energy", "0.5 pJ/op", {f"{p}J/{per}": s for p, s in _SMALL.items() for per in ("op", "flop")}, 1e-21, 1.0
@@ -161,6 +162,15 @@ def read_energy_per_op(text: str) -> float:
     return read(text, ENERGY_PER_OP)
 
 
+def read_price(text: str) -> float:
+    """US dollars per byte.
+
+    >>> read_price("12 USD/GB")
+    1.2e-08
+    """
+    return read(text, PRICE)
+
+
 def _scaled(value: float, steps: list[tuple[float, str]], unit: str) -> str:
     for scale, prefix in steps:
         if abs(value) >= scale:
@@ -216,3 +226,12 @@ def show_joules(value: float) -> str:
     if value == 0:
         return "0 J"
     return _scaled(value, [(1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")], "J")
+
+
+def show_price(value: float) -> str:
+    """An amount of money for people, in US dollars.
+
+    >>> show_price(1234.5), show_price(0.5)
+    ('1,234 USD', '0.5 USD')
+    """
+    return f"{value:,.0f} USD" if value >= 1000 else f"{value:.4g} USD"

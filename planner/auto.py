@@ -16,10 +16,11 @@ from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
 from tierplan.planner.contract import Budget, Cost
 
 if TYPE_CHECKING:
+    from tierplan.planner.flow_solve import Relaxation
     from tierplan.planner.local._kernels import Guide
 
 PROVED = 1e-9
-_SHARE_OF_BOUND = 0.45  # of the time, at most, for the relaxation; half of that again for rounding it
+_SHARE_OF_BOUND = 0.7  # of the time, at most, for the relaxation; half of that again for rounding it
 _SHARE_OF_MSA = 0.25
 _SEGMENTS = 2  # into which the rest is cut: each begins at the best plan of all
 _EARLY_SEGMENTS = 6  # the same as long as no relaxation is solved that could guide the search
@@ -183,21 +184,29 @@ def _msa(team: _Team, seconds: float) -> None:
 
 
 def _flow(team: _Team, seconds: float) -> None:
-    from tierplan.planner.flow import roundings
-    from tierplan.planner.flow_branch import raise_bound
-    from tierplan.planner.flow_solve import build_s, relax
+    from tierplan.planner.flow_merge import relaxations
+    from tierplan.planner.flow_solve import build_s
     from tierplan.planner.local.guide import guide_of
 
     if seconds < build_s(team.problem):
         return
     began = time.perf_counter()
-    found = relax(team.problem, seconds, team.stop)
-    team.raise_bound(found.bound_s)
-    team.infeasible = team.infeasible or found.infeasible
-    if found.infeasible or not found.solved:
-        return
-    solving_s = time.perf_counter() - began
-    team.guide = guide_of(found)
+    whole: Relaxation | None = None
+    for merged, found in relaxations(team.problem, began + seconds, team.stop):
+        team.raise_bound(found.bound_s)
+        team.infeasible = team.infeasible or found.infeasible
+        if found.solved and not found.infeasible:
+            team.guide = guide_of(found, merged=merged)
+            whole = found if merged == 1 else None
+    if whole is not None and not team.done:
+        _round(team, whole, seconds, time.perf_counter() - began)
+
+
+def _round(team: _Team, found: "Relaxation", seconds: float, solving_s: float) -> None:
+    """Plans near a relaxation, and a better bound by telling cases apart if that is likely to pay."""
+    from tierplan.planner.flow import roundings
+    from tierplan.planner.flow_branch import raise_bound
+
     until = time.perf_counter() + seconds / 2
     for candidate in roundings(found, until, team.stop):
         team.offer(candidate)

@@ -13,8 +13,9 @@ from tierplan.planner import greedy
 from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.flow_dive import dive
+from tierplan.planner.flow_merge import relaxations
 from tierplan.planner.flow_round import STYLES, rounded
-from tierplan.planner.flow_solve import Relaxation, build_s, relax
+from tierplan.planner.flow_solve import Relaxation, build_s
 
 PROVED = 1e-9  # a cost this close to the bound, relatively, is the best possible: the rest is rounding
 _SHARE_OF_BOUND = 0.6  # of the budget; the rest is for plans
@@ -83,10 +84,12 @@ def _run(search: _Search, budget: Budget, start: Plan | None, until: float) -> N
     left = _SHARE_OF_BOUND * (until - time.perf_counter())
     if left < build_s(problem):
         return
-    found = relax(problem, left, budget.stop)
-    search.bound_s = max(search.bound_s, found.bound_s)
-    search.infeasible = found.infeasible
-    if found.infeasible or not found.solved:
+    found, whole = None, False
+    for merged, found in relaxations(problem, time.perf_counter() + left, budget.stop):
+        search.bound_s = max(search.bound_s, found.bound_s)
+        search.infeasible = search.infeasible or found.infeasible
+        whole = merged == 1 and found.solved and not found.infeasible
+    if found is None or not whole:
         return
     for candidate in roundings(found, until, budget.stop):
         search.offer(candidate)

@@ -12,7 +12,7 @@ from tierplan.planner.flow_places import Place, Places, places_of
 from tierplan.planner.flow_room import Lead, add_rooms, pressed_tiers, short_groups
 from tierplan.planner.flow_rows import Matrix, matrix
 from tierplan.planner.flow_steps import Flow, Streams, add_steps, flows_of, streams_of
-from tierplan.planner.flow_stock import backlogs_of, stocks_of
+from tierplan.planner.flow_stock import backlogs_of, groups_of, stocks_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +71,12 @@ def build(problem: Problem, lead: Lead | None = None, *, flows: bool = True) -> 
     streams = streams_of(places, taken)
     moving = flows_of(places) if flows else []
     least_s = add_steps(places, taken, streams, moving, unit_s)
-    stocks = {k: [column] for k, column in stocks_of(places, moving).items()} if lead is None else {}
-    for k, column in backlogs_of(places, moving).items() if lead is None else ():
-        stocks.setdefault(k, []).append(column)
+    stocks: dict[tuple[int, ...], list[Ints]] = {}
+    if lead is None and moving:
+        groups = groups_of(places)
+        for found in (stocks_of(places, moving, groups), backlogs_of(places, moving, groups)):
+            for tiers, column in found.items():
+                stocks.setdefault(tiers, []).append(column)
     add_rooms(places, taken, stocks, lead or _least_lead)
     return Lp(
         problem, places, taken, streams, moving, _moves(places),

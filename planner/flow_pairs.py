@@ -35,7 +35,7 @@ def crowds_of(places: Places, lead: Lead) -> list[Crowd]:
     found: list[Crowd] = []
     n_tensors = places.problem.n_tensors
     for k in np.flatnonzero(places.pressed).tolist():
-        size, limit = padded_sizes(places.problem, k), room_bytes(places, k)
+        size, limit = padded_sizes(places.problem, k), room_bytes(places.problem, k)
         spans = spans_of_tier(places, k, np.arange(1, n_tensors + 1), lead)
         table = np.array(spans.found, dtype=np.int64).reshape(-1, 4)
         tensor = table[:, 1] - 1

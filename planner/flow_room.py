@@ -48,18 +48,18 @@ def short_groups(problem: Problem) -> tuple[int, ...]:
     return tuple(m for m in range(2, problem.n_tiers) if load > int(room[m - 1]))
 
 
-def add_rooms(places: Places, taken: list[list[int]], stocks: dict[int, list[Ints]], lead: Lead) -> None:
+def add_rooms(places: Places, taken: list[list[int]], stocks: dict[tuple[int, ...], list[Ints]], lead: Lead) -> None:
     """Add the rows of the rooms that can be short: single tiers, and the fastest tiers together.
 
-    `stocks[k]`: by step, columns of what else lies in tier k, ahead of visits or until it is copied away.
+    `stocks[tiers]`: by step, columns of what else lies in some tiers, ahead of visits or until it is copied away.
 
     Source: docs/bounds.md, "Room".
     """
     for k in range(places.problem.n_tiers):
         if places.pressed[k]:
-            _add_tier(places, taken, k, stocks.get(k), lead)
+            _add_tier(places, taken, k, stocks.get((k,)), lead)
     for m in places.short:
-        _add_group(places, m)
+        _add_group(places, m, stocks.get(tuple(range(m))))
 
 
 def _most_reserved(problem: Problem) -> list[int]:
@@ -70,7 +70,7 @@ def _most_reserved(problem: Problem) -> list[int]:
 def _add_tier(places: Places, taken: list[list[int]], k: int, stock: list[Ints] | None, lead: Lead) -> None:
     """One tier; offsets waste what sizes lack to the alignment."""
     problem, padded = places.problem, padded_sizes(places.problem, k)
-    limit = room_bytes(places, k)
+    limit = room_bytes(places.problem, k)
     for unit in (1, *_units(padded, limit)):
         whole = stock if unit == 1 else None
         spans = spans_of_tier(places, k, padded // unit, lead if whole is None else None)
@@ -102,7 +102,7 @@ def spans_of_tier(places: Places, k: int, amount: Ints, lead: Lead | None) -> "S
     return spans
 
 
-def _add_group(places: Places, m: int) -> None:
+def _add_group(places: Places, m: int, stock: list[Ints] | None) -> None:
     """The m fastest tiers together, wherever a tensor moves among them."""
     problem = places.problem
     spans = Spans(problem.n_steps)
@@ -112,7 +112,7 @@ def _add_group(places: Places, m: int) -> None:
             spans.add(place.within[m], n_bytes, place.visit.since + 1, step)
         for column, _ in (term for k, lies in place.lies.items() if k < m for term in lies.terms):
             spans.add(column, n_bytes, step, step + 1)
-    spans.add_rows(places, int(problem.tiers.usable[:m].sum()), None)
+    spans.add_rows(places, int(problem.tiers.usable[:m].sum()), stock)
 
 
 class Spans:

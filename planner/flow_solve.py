@@ -3,6 +3,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
@@ -27,7 +28,7 @@ _FIRST_BATCHES = 2
 _BUILD_S = 1e-4  # for one access and one tier
 _LARGE = 5_000  # rows from which the first solve is by the interior point method
 _MANY = 20_000  # rows from which a round takes long
-_HUGE = 40_000  # rows from which all are, as the simplex method takes longer even from a basis
+_WIDE = 15_000  # rows from which no basis is made of its solution: that may take many times as long
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,17 +56,25 @@ def relax(problem: Problem, seconds: float, stop: Event | None = None) -> Relaxa
 
     The bound is valid however early the clock, or `stop` once it is set, stops the solver.
     """
-    until = time.perf_counter() + seconds
+    *_, last = stages(problem, time.perf_counter() + seconds, stop)
+    return last
+
+
+def stages(problem: Problem, until: float, stop: Event | None = None) -> Iterator[Relaxation]:
+    """The relaxation without flows, and that with them if the clock leaves time; each with the best bound so far."""
     solver = Solver(build(problem, flows=False), stop)
     rough = solver.settle(until, _QUICK)
+    yield rough
     if rough.infeasible or not rough.solved:
-        return rough
+        return
     if until - time.perf_counter() < build_s(problem) + _FINE * solver.first_s:
         longer = solver.settle(until)
-        return longer if longer.solved or longer.infeasible else rough
+        if longer.solved or longer.infeasible:
+            yield longer
+        return
     fine = Solver(build(problem), stop).settle(until)
     bound_s = max(rough.bound_s, fine.bound_s)
-    return replace(fine if fine.solved or fine.infeasible else rough, bound_s=bound_s)
+    yield replace(fine if fine.solved or fine.infeasible else rough, bound_s=bound_s)
 
 
 def realistic_lead(found: Relaxation, slack: float) -> Lead:
@@ -147,7 +156,7 @@ class Solver:
         for _ in range(_MOST_ROUNDS):
             began = time.perf_counter()
             left = until - began
-            late = found.solved and self.n_rows > _HUGE and left < took_s
+            late = found.solved and self.n_rows > _WIDE and left < took_s
             if left <= 0 or late or (self.stop is not None and self.stop.is_set()):
                 break
             state = self.run(left)
@@ -203,9 +212,9 @@ class Solver:
         import highspy
 
         first = len(self.batches) <= _FIRST_BATCHES
-        inside = self.n_rows > (_LARGE if first else _HUGE)
+        inside = self.n_rows > (_LARGE if first else _WIDE)
         self.highs.setOptionValue("solver", "ipm" if inside else "simplex")
-        self.highs.setOptionValue("run_crossover", "off" if self.n_rows > _HUGE else "on")
+        self.highs.setOptionValue("run_crossover", "off" if self.n_rows > _WIDE else "on")
         self.highs.setOptionValue("time_limit", self.highs.getRunTime() + seconds)
         self.highs.run()
         status = self.highs.getModelStatus()

@@ -1,39 +1,98 @@
-"""Stock and backlog in the relaxation: what lies in a tier ahead of visits, or until it has been copied away."""
+"""Stock and backlog in the relaxation: what lies in tiers ahead of visits, or until it has been copied away."""
 
 import itertools
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tierplan.ir.problem import Ints, Mode
+from tierplan.ir.problem import Ints, Mode, Problem
 from tierplan.planner.flow_places import Place, Places
 from tierplan.planner.flow_rows import NOTHING, Sum
 from tierplan.planner.flow_steps import Flow
 
 
-def room_bytes(places: Places, tier: int) -> int:
+def room_bytes(problem: Problem, tier: int) -> int:
     """The most bytes that can lie in a tier, each tensor's rounded up to the alignment, or be reserved there."""
-    problem = places.problem
     most = sum(max(a.reserved[tier] for a in choice.alternatives) for choice in problem.choices)
     usable, alignment = int(problem.tiers.usable[tier]), int(problem.tiers.alignment[tier])
     return max(usable, most) + alignment - 1 if most else -(-usable // alignment) * alignment
 
 
-def stocks_of(places: Places, flows: list[Flow]) -> dict[int, Ints]:
-    """By tier whose room can be short, shape [S]: the column of its stock during each step.
+@dataclass(slots=True)
+class Group:
+    """One tier, or the fastest tiers together, with its room in bytes: what lies in it and what crosses its border.
+
+    `found`: by tensor and visit, whether it lies there because a copy brought it since the visit before.
+    """
+
+    tiers: tuple[int, ...]
+    room: int
+    found: dict[tuple[int, int], Sum] = field(default_factory=dict[tuple[int, int], Sum])
+
+    def here(self, place: Place) -> Sum:
+        """Whether the tensor lies in the group at a visit; may count each tier that it lies in."""
+        total = NOTHING
+        for k in self.tiers:
+            total = total + place.lies.get(k, NOTHING)
+        return total
+
+    def kept(self, place: Place) -> Sum:
+        """Whether it has been in the group at every step since the visit before."""
+        columns, key = (place.keep, self.tiers[0]) if len(self.tiers) == 1 else (place.within, len(self.tiers))
+        return Sum(0.0, ((columns[key], 1.0),)) if key in columns else NOTHING
+
+    def into(self, flows: list[Flow]) -> list[Flow]:
+        """The flows that enter the group."""
+        return [flow for flow in flows if flow.target in self.tiers and flow.source not in self.tiers]
+
+    def out_of(self, flows: list[Flow]) -> list[Flow]:
+        """The flows that leave it."""
+        return [flow for flow in flows if flow.source in self.tiers and flow.target not in self.tiers]
+
+
+def groups_of(places: Places) -> list[Group]:
+    """The single tiers, and the fastest tiers together, whose room can be short."""
+    usable = places.problem.tiers.usable
+    single = [Group((k,), room_bytes(places.problem, k)) for k in range(places.problem.n_tiers) if places.pressed[k]]
+    groups = single + [Group(tuple(range(m)), int(usable[:m].sum())) for m in places.short]
+    for group in groups:
+        for place in itertools.chain.from_iterable(places.of_tensor):
+            group.found[place.visit.tensor, place.visit.step] = _found(places, group, place)
+    return groups
+
+
+def _found(places: Places, group: Group, place: Place) -> Sum:
+    """Whether the tensor lies in the group at a visit because a copy brought it since the visit before."""
+    if len(group.tiers) == 1:
+        return Sum(0.0, tuple((place.fresh[k], 1.0) for k in group.tiers if k in place.fresh))
+    if not any(k in group.tiers and j not in group.tiers for j, k in place.load):
+        return NOTHING
+    found, kept, served = places.fraction(), group.kept(place), NOTHING
+    places.rows.at_least(-1.0, (found + kept).times(-1.0))
+    for k in group.tiers:
+        served = served + place.serve.get(k, NOTHING)
+        if k in place.lies:
+            places.rows.at_least(0.0, found + kept + place.lies[k].times(-1.0))
+    if not served.is_zero:
+        places.rows.at_least(0.0, found + kept + served.times(-1.0))
+    return found
+
+
+def stocks_of(places: Places, flows: list[Flow], groups: list[Group]) -> dict[tuple[int, ...], Ints]:
+    """By tiers whose room can be short, shape [S]: the column of their stock during each step.
 
     The stock of step t is what copies that are for a visit after t have moved by the end of t, as a share of
-    `room_bytes`. It grows by no more than the flows into the tier bring, and shrinks by what each visit finds.
+    the room. It grows by no more than the flows into the tiers bring, and shrinks by what each visit finds.
 
     Source: docs/bounds.md, "Stock".
     """
-    problem, stocks = places.problem, dict[int, Ints]()
+    problem, stocks = places.problem, dict[tuple[int, ...], Ints]()
     n, rows = problem.n_steps, places.rows
-    for tier in range(problem.n_tiers):
-        into = [flow for flow in flows if flow.target == tier]
-        if not places.pressed[tier] or not into:
+    for group in groups:
+        into = group.into(flows)
+        if not into:
             continue
-        room = room_bytes(places, tier)
-        due = _due(places, tier, room)
+        due = _due(places, group)
         stock = [Sum(0.0, ((places.column(), 1.0),)) for _ in range(n)]
         left = stock[n - 1] + due[n].times(-1.0)  # after the end
         if not due[n].is_zero:
@@ -46,45 +105,43 @@ def stocks_of(places: Places, flows: list[Flow]) -> dict[int, Ints]:
             rows.at_least(0.0, growth)
             brought = NOTHING
             for flow in into:
-                brought = brought + flow.moved(t, t + 1).times(flow.n_bytes / room)
+                brought = brought + flow.moved(t, t + 1).times(flow.n_bytes / group.room)
             rows.at_least(0.0, brought + growth.times(-1.0))
             before = stock[t]
-        stocks[tier] = np.array([total.terms[0][0] for total in stock], dtype=np.int64)
+        stocks[group.tiers] = np.array([total.terms[0][0] for total in stock], dtype=np.int64)
     return stocks
 
 
-def _due(places: Places, tier: int, room: int) -> list[Sum]:
+def _due(places: Places, group: Group) -> list[Sum]:
     """Shape [S + 1]: the share of the room that copies bring for the visits of each step, and for the end."""
     terms: list[list[tuple[int, float]]] = [[] for _ in range(places.problem.n_steps + 1)]
     for place in itertools.chain.from_iterable(places.of_tensor):
-        if tier in place.fresh:
-            share = int(places.problem.size[place.visit.tensor]) / room
-            terms[place.visit.step].append((place.fresh[tier], share))
+        share = int(places.problem.size[place.visit.tensor]) / group.room
+        terms[place.visit.step] += group.found[place.visit.tensor, place.visit.step].times(share).terms
     return [Sum(0.0, tuple(at_step)) for at_step in terms]
 
 
 _MOST_READS = 6  # after a write, of which it is known whether the tensor leaves after them
 
 
-def backlogs_of(places: Places, flows: list[Flow]) -> dict[int, Ints]:
-    """By tier whose room can be short, shape [S]: the column of its backlog during each step.
+def backlogs_of(places: Places, flows: list[Flow], groups: list[Group]) -> dict[tuple[int, ...], Ints]:
+    """By tiers whose room can be short, shape [S]: the column of their backlog during each step.
 
-    The backlog of step t is what must still be copied away, when t begins, of what was written in the tier and is
-    no longer kept there for visits, as a share of `room_bytes`.
+    The backlog of step t is what must still be copied away, when t begins, of what was written in the tiers and is
+    no longer kept there for visits, as a share of the room.
 
     Source: docs/bounds.md, "Backlog".
     """
-    problem, backlogs = places.problem, dict[int, Ints]()
+    problem, backlogs = places.problem, dict[tuple[int, ...], Ints]()
     n, rows = problem.n_steps, places.rows
-    for tier in range(problem.n_tiers):
-        out = [flow for flow in flows if flow.source == tier]
-        if not places.pressed[tier] or not places.problem.tiers.direct[tier] or not out:
+    for group in groups:
+        out = group.out_of(flows)
+        if not out or not problem.tiers.direct[list(group.tiers)].any():
             continue
-        room = room_bytes(places, tier)
         leaving = [NOTHING for _ in range(n)]  # after which the tensor is no longer kept, by the step after
         early = [NOTHING for _ in range(n + 1)]  # what of it may have been copied away already
-        for start, last, fraction, size in _leaves(places, tier):
-            share = fraction.times(size / room)
+        for start, last, fraction, size in _leaves(places, group):
+            share = fraction.times(size / group.room)
             if last + 1 < n or problem.cyclic:
                 leaving[(last + 1) % n] += share
             for t in range(start + 1, last + 1):
@@ -100,39 +157,35 @@ def backlogs_of(places: Places, flows: list[Flow]) -> dict[int, Ints]:
             moved = NOTHING
             if not first:
                 for flow in out:
-                    moved = moved + flow.moved(t - 1, t).times(flow.n_bytes / room)
+                    moved = moved + flow.moved(t - 1, t).times(flow.n_bytes / group.room)
             now = backlog[t] + ahead[t].times(-1.0)
             rows.at_least(0.0, now + before.times(-1.0) + leaving[t].times(-1.0) + moved)
-        backlogs[tier] = np.array([total.terms[0][0] for total in backlog], dtype=np.int64)
+        backlogs[group.tiers] = np.array([total.terms[0][0] for total in backlog], dtype=np.int64)
     return backlogs
 
 
-def _leaves(places: Places, tier: int) -> list[tuple[int, int, Sum, int]]:
-    """Each way to leave a tier after a write: the steps of the write and of the last visit, a fraction, and bytes.
+def _leaves(places: Places, group: Group) -> list[tuple[int, int, Sum, int]]:
+    """Each way to leave a group after a write: the steps of the write and of the last visit, a fraction, and bytes.
 
-    The fraction is that of the tensor which is kept in the tier from the write until that visit, but not until the
+    The fraction is that of the tensor which is kept in the group from the write until that visit, but not until the
     next, which needs it. Steps of the turn after count on.
     """
     n, found = places.problem.n_steps, list[tuple[int, int, Sum, int]]()
     for of_tensor in places.of_tensor:
         size = int(places.problem.size[of_tensor[0].visit.tensor]) if of_tensor else 0
         for w, place in enumerate(of_tensor):
-            if place.visit.mode is Mode.READ or tier not in place.lies:
+            here, start, last = group.here(place), place.visit.step, place.visit.step
+            if place.visit.mode is Mode.READ or here.is_zero:
                 continue
-            here, start, last = place.lies[tier], place.visit.step, place.visit.step
-            fresh = NOTHING
+            left = NOTHING
             for after, step in _followers(of_tensor, w, n):
-                kept = Sum(0.0, ((after.keep[tier], 1.0),)) if tier in after.keep else NOTHING
-                least = here + kept.times(-1.0) + fresh.times(-1.0)
-                if not here.is_zero:
-                    leaves = places.fraction()
-                    places.rows.at_least(0.0, leaves + least.times(-1.0))
-                    found.append((start, last, leaves, size))
+                leaves = places.fraction()
+                left = left + leaves
+                places.rows.at_least(0.0, left + group.kept(after) + here.times(-1.0))
+                found.append((start, last, leaves, size))
                 if after.visit.mode is not Mode.READ or after.visit.is_end:
                     break
-                here, last = kept, step
-                if tier in after.fresh:
-                    fresh = fresh + Sum(0.0, ((after.fresh[tier], 1.0),))
+                last = step
     return found
 
 

@@ -496,3 +496,44 @@ def bundle_reads(new: Ints, friend: Ints, brought: Ints, token: int) -> tuple[in
             brought[friend[x]] = token
             fresh += 1
     return reads, fresh
+
+
+@njit(cache=True)
+def best_tiling_s(
+    m: Floats, n: Floats, k: Floats, count: Floats, dram: Floats, again: Floats, slow: Floats,
+    tile_rows: Floats, tile_columns: Floats, per_k_s: Floats, edge_s: Floats, splits: Floats,
+    k_step: float, least_k: float, units: float, swizzle: float, persistence: float, overlap: float,
+    byte_s: float, unit_memory: float, partial_s: float, split_s: float,
+) -> Floats:  # fmt: skip
+    """Shape [N]: seconds of each product by its best tile and split of k; `sim/silicon_gemm.py` explains the terms.
+
+    `dram` are the bytes of one pass, `again` those of each further read of A, `slow` what throttling leaves of the
+    rate; tile `t` takes `per_k_s[t]` for each step along k and `edge_s[t]` besides; a split writes partial sums at
+    `partial_s` each. A candidate whose arithmetic or memory alone takes longer than the best one is passed over.
+    """
+    best = np.empty(len(m), np.float64)
+    for i in range(len(m)):
+        least = np.inf
+        for t in range(len(tile_rows)):
+            across, down = np.ceil(m[i] / tile_rows[t]), np.ceil(n[i] / tile_columns[t])
+            reads = max(down / max(swizzle, units / across), 1.0) - 1.0
+            moved_s = (dram[i] + reads * again[i]) * byte_s
+            for s in range(len(splits)):
+                split = splits[s]
+                if split > 1 and k[i] < least_k * split:
+                    continue
+                tiles = count[i] * across * down * split
+                full = tiles / units
+                waves = (1 - persistence) * np.ceil(full) + persistence * max(full, 1.0)
+                arithmetic = waves * (per_k_s[t] * np.ceil(k[i] / split / k_step) * k_step + edge_s[t]) / slow[i]
+                memory = moved_s * (1 + 1 / (min(tiles, units) * unit_memory))
+                extra = 0.0
+                if split > 1:
+                    memory += partial_s * count[i] * m[i] * n[i] * split
+                    extra = split_s
+                larger = max(arithmetic, memory)
+                if larger + extra < least:
+                    ratio = min(arithmetic, memory) / larger
+                    least = min(least, larger * (1 + ratio**overlap) ** (1 / overlap) + extra)
+        best[i] = least
+    return best

@@ -4,11 +4,12 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
 from tierplan.ir.errors import InvalidInputError
-from tierplan.ir.problem import Floats, Ints
+from tierplan.ir.problem import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,24 @@ class Rewrites:
     deleted: int
     moved: int
     inserted: int
+
+
+class Rows(Protocol):
+    """Rows that come by number: an array, or a file of which those that are asked for are read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Neurons, elements of each."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of an element."""
+        ...
+
+    def __getitem__(self, neurons: Ints, /) -> Floats:
+        """Shape [neurons, width]."""
+        ...
 
 
 @dataclass(slots=True)
@@ -32,7 +51,7 @@ class NeuronStore:
     Source: Alizadeh et al., LLM in a flash, ACL 2024, section 3.3 (optimized data management in DRAM).
     """
 
-    flash: Floats
+    flash: Rows
     flash_bias: Floats
     rows: int
     window: int
@@ -43,7 +62,7 @@ class NeuronStore:
     last_k_active: deque[Ints] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.flash.ndim != 2 or self.flash_bias.shape != self.flash.shape[:1]:
+        if len(self.flash.shape) != 2 or self.flash_bias.shape != self.flash.shape[:1]:
             raise InvalidInputError(
                 f"neurons of shape {self.flash.shape} and biases of shape {self.flash_bias.shape}; "
                 "need [neurons, width] and [neurons]"
@@ -61,10 +80,10 @@ class NeuronStore:
         Raises: InvalidInputError: an unknown neuron, or more neurons than rows; the store stays as it was.
         """
         now = np.unique(np.asarray(active if isinstance(active, np.ndarray) else list(active), dtype=np.int64))
-        if len(now) and (now[0] < 0 or now[-1] >= len(self.flash)):
-            raise InvalidInputError(f"active neurons must be from 0 to {len(self.flash) - 1}")
+        if len(now) and (now[0] < 0 or now[-1] >= self.flash.shape[0]):
+            raise InvalidInputError(f"active neurons must be from 0 to {self.flash.shape[0] - 1}")
         kept = [*self.last_k_active, now][-self.window :]
-        wanted = np.zeros(len(self.flash), dtype=np.bool_)
+        wanted = np.zeros(self.flash.shape[0], dtype=np.bool_)
         wanted[np.concatenate(kept)] = True
         if wanted.sum() > self.rows:
             raise InvalidInputError(
@@ -98,16 +117,21 @@ class NeuronStore:
         return len(new)
 
 
-def feed_forward(store: NeuronStore, x: Floats) -> Floats:
+def feed_forward(store: NeuronStore, x: Floats, firing: Bools | None = None) -> Floats:
     """Output of a ReLU feed-forward part over the live rows: each is an up row, then a down column.
 
-    Shapes: `x` [hidden] to [hidden]; the store's width is 2 hidden.
+    `firing`: neurons that may add to the output; the others count as idle whatever the weights say, as in a trace.
+
+    Shapes: `x` [hidden] to [hidden]; the store's width is 2 hidden; `firing` [neurons].
     """
     hidden = x.shape[0]
     if store.matrix.shape[1] != 2 * hidden:
         raise InvalidInputError(f"input of {hidden} elements for rows of {store.matrix.shape[1]}; need half of that")
     live = store.matrix[: store.num_used]
-    return np.maximum(live[:, :hidden] @ x + store.bias[: store.num_used], 0) @ live[:, hidden:]
+    inner = np.maximum(live[:, :hidden] @ x + store.bias[: store.num_used], 0)
+    if firing is not None:
+        inner *= firing[store.pointer[: store.num_used]]
+    return inner @ live[:, hidden:]
 
 
 @dataclass(frozen=True, slots=True)

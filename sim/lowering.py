@@ -1,7 +1,7 @@
 """From a graph and a machine to the problem that planners see."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,11 +11,12 @@ from tierplan.ir.graph import Access, Graph, Op, Tensor, TensorKind
 from tierplan.ir.loops import executions, n_executed, unrolled
 from tierplan.ir.machine import Machine
 from tierplan.ir.problem import NO_HOME, Keep, Mode, Problem, links_of, tiers_of
-from tierplan.sim.cost import compute_j, compute_s
+from tierplan.sim.cost import Cost, compute_j, cost, is_calibrated, sustained
 
 MAX_UNROLLED = 20_000
 LAUNCH = "launch"
 """Kind of the empty operation that stands for the start of a kernel."""
+_FREE = Cost(0.0, 0.0)
 
 
 def lower(
@@ -29,7 +30,7 @@ def lower(
 
     Tensors of one alias group become one tensor; tensors that nothing uses are left out.
     Loops are unrolled, unless that gives more than `max_unrolled` steps. `seconds` may tell the compute time of an
-    operation; where it is None, or gives None, the peak rates of the machine do.
+    operation; where it is None, or gives None, the machine's calibration does, or its peak rates where it has none.
     Assumes: scratch tiles every operation so that each operand is streamed once; of a loop that is
     not unrolled, all turns of one operation run in one step, and all tensors lie where they lie for all turns.
     Every operation is one kernel; where starting one takes time, an empty step before it takes that time.
@@ -43,7 +44,8 @@ def lower(
     streamed = sorted({op.kind for op in graph.ops if op.streamed})
     if streamed:
         notes.append(f"costed by their bytes alone: {', '.join(streamed)}")
-    graph = _with_margins(_with_launches(graph, machine), machine)
+    costs = {op.name: cost(op, machine) for op in graph.ops}
+    graph = _with_margins(_with_launches(graph, costs), machine)
     groups = alias_groups(graph)
     steps = _steps(graph, groups)
     used = {name for step in steps for name in step}
@@ -60,14 +62,14 @@ def lower(
 
     def of_op(op: Op) -> float:
         if op.kind == LAUNCH:
-            return machine.launch_s
+            return costs[str(op.attributes["of"])].start_s
         told = seconds(op) if seconds is not None else None
-        return compute_s(op, machine) if told is None else told
+        return costs.get(op.name, _FREE).compute_s if told is None else told
 
     uses = [(index[name], use) for step in steps for name, use in step.items()]
     return Problem(
         name=graph.name,
-        tiers=tiers_of(machine),
+        tiers=tiers_of(sustained(machine)),
         links=links_of(machine),
         step_names=tuple(op.name for op in graph.ops),
         compute_s=np.array([of_op(op) * n for op, n in zip(graph.ops, times, strict=True)]),
@@ -84,18 +86,23 @@ def lower(
         keep=np.array([_keep(members[n], n in written) for n in names], dtype=np.int64),
         cyclic=graph.cyclic,
         tokens=graph.tokens,
+        calibrated=is_calibrated(machine),
         notes=tuple(notes),
     )
 
 
-def _with_launches(graph: Graph, machine: Machine) -> Graph:
+def _with_launches(graph: Graph, costs: Mapping[str, Cost]) -> Graph:
     """Add an empty step before each operation, for the start of its kernel, where that takes time."""
-    if not machine.launch_s:
+    if not any(each.start_s for each in costs.values()):
         return graph
     taken = {op.name for op in graph.ops}
-    ops = [new for op in graph.ops for new in (Op(_unused(f"launch {op.name}", taken), LAUNCH, (), ()), op)]
+    ops = [new for op in graph.ops for new in (_launch(_unused(f"launch {op.name}", taken), op), op)]
     loops = tuple(replace(loop, start=2 * loop.start, stop=2 * loop.stop) for loop in graph.loops)
     return replace(graph, ops=tuple(ops), loops=loops)
+
+
+def _launch(name: str, op: Op) -> Op:
+    return Op(name, LAUNCH, (), (), attributes={"of": op.name})
 
 
 def _with_margins(graph: Graph, machine: Machine) -> Graph:

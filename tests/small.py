@@ -42,6 +42,7 @@ def problem(
     """
     on = on or machine()
     names = list(sizes)
+    index, at_home = {name: x for x, name in enumerate(names)}, frozenset(home)
     modes = {"read": Mode.READ, "update": Mode.UPDATE, "produce": Mode.PRODUCE}
     rows = [[(modes[use.split()[0]], use.split()[1]) for use in step.split(",") if use.strip()] for step in steps]
     uses = [use for row in rows for use in row]
@@ -53,14 +54,14 @@ def problem(
         compute_s=np.array(compute_s or [0.0] * len(steps), dtype=np.float64),
         compute_j=np.zeros(len(steps)),
         access_start=np.cumsum([0] + [len(row) for row in rows]),
-        access_tensor=np.array([names.index(name) for _, name in uses], dtype=np.int64),
+        access_tensor=np.array([index[name] for _, name in uses], dtype=np.int64),
         access_read=np.array([sizes[n] if m is not Mode.PRODUCE else 0 for m, n in uses], dtype=np.int64),
         access_write=np.array([sizes[n] if m is not Mode.READ else 0 for m, n in uses], dtype=np.int64),
         access_mode=np.array([int(m) for m, _ in uses], dtype=np.int64),
         tensor_names=tuple(names),
-        tensor_kind=tuple("weight" if name in home else "activation" for name in names),
+        tensor_kind=tuple("weight" if name in at_home else "activation" for name in names),
         size=np.array([sizes[name] for name in names], dtype=np.int64),
-        home=np.array([on.tier_index(on.home) if name in home else NO_HOME for name in names], dtype=np.int64),
+        home=np.array([on.tier_index(on.home) if name in at_home else NO_HOME for name in names], dtype=np.int64),
         keep=np.array([int((keep or {}).get(name, Keep.NOTHING)) for name in names], dtype=np.int64),
         cyclic=cyclic,
         choices=tuple(choices),

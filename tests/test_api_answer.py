@@ -51,9 +51,9 @@ def test_limits_by_hand() -> None:
     problem = small.problem(["", "read w", "read v"], {"w": 100, "v": 30}, home=("w", "v"), compute_s=[4.0, 0.0, 0.0])
     lying = (Residency(0, 1, 0, 0, 3), Residency(0, 0, 0, 0, 3), Residency(1, 1, 100, 0, 3))
     line = simulate(problem, Plan(lying, (Copy(0, 1, 0, 0, 1),)))
-    # 4 s of compute, 6 s of waiting for w, 1 s of reading it above, 3 s of reading v below.
+    # 4 s of a step that uses nothing, 6 s of waiting for w, 1 s of reading it above, 3 s of reading v below.
     assert {s.what: s.share for s in limits(problem, line)} == pytest.approx(
-        {"compute": 4 / 14, "waiting for copies on up": 6 / 14, "tier sram": 1 / 14, "tier dram": 3 / 14}
+        {"starting kernels": 4 / 14, "waiting for copies on up": 6 / 14, "tier sram": 1 / 14, "tier dram": 3 / 14}
     )
 
 

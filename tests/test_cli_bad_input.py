@@ -54,6 +54,12 @@ def test_a_model_with_a_misspelt_name(run: Run) -> None:
     assert "did you mean 'llama2-7b'?" in refused(run, "plan", "llama2-7", "-H", "laptop")
 
 
+@pytest.mark.parametrize(("name", "told"), [("m.mlir", "as_text('hlo')"), ("m.pb", "HLO text"), ("m.pt", "pickle")])
+def test_a_file_of_a_format_beside_those_that_are_read(run: Run, name: str, told: str) -> None:
+    Path(name).write_bytes(b"\x80\x02}q.")
+    assert told in refused(run, "plan", name, "-H", "bench.yaml")
+
+
 @pytest.mark.parametrize("kind", ["folder", "loop", "binary", "below a file"])
 @pytest.mark.parametrize("what", ["model", "hardware", "plan"])
 def test_a_file_that_cannot_be_read(run: Run, what: str, kind: str) -> None:

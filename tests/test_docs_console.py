@@ -1,4 +1,4 @@
-"""docs/experts.md and docs/serving.md show what the command line prints."""
+"""docs/experts.md, docs/parallelism.md and docs/serving.md show what the command line prints."""
 
 import pytest
 from console_blocks import commands_and_shown, timeless
@@ -6,11 +6,12 @@ from test_cli_commands import Run, run
 
 __all__ = ["run"]
 
-BLOCKS = [(page, *block) for page in ("docs/experts.md", "docs/serving.md") for block in commands_and_shown(page)]
+PAGES = ("docs/experts.md", "docs/parallelism.md", "docs/serving.md")
+BLOCKS = [(page, *block) for page in PAGES for block in commands_and_shown(page)]
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 @pytest.mark.parametrize(("page", "command", "shown"), BLOCKS, ids=[command[:20] for _, command, _ in BLOCKS])

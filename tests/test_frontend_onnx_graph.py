@@ -372,3 +372,63 @@ def test_an_input_that_is_left_out_of_a_computed_shape_is_refused():
     )  # fmt: skip
     with pytest.raises(InvalidInputError, match="Tile 't'"):
         graph(proto)
+
+
+def test_a_shape_that_the_file_does_not_say_is_what_onnx_infers_of_the_node():
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("LpPool", ["r"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Abs", ["p"], ["y"]),
+    ]
+    made = graph(model(nodes, [value("x", FLOAT, ("n", 3, 8, 6))], [value("y", FLOAT, None)]), n=2)
+    (pool,) = [op for op in made.ops if op.streamed]
+    assert (pool.kind, [access.bytes for access in pool.writes]) == ("LpPool", [4 * 2 * 3 * 4 * 3])
+
+
+def test_a_shape_that_the_file_says_has_its_dimensions_bound():
+    node = helper.make_node("Mystery", ["x"], ["y"], domain="com.example")
+    made = graph(model([node], [value("x", FLOAT, ("n", 3))], [value("y", FLOAT, ("n", 7))]), n=2)
+    assert [access.bytes for op in made.ops for access in op.writes] == [4 * 2 * 7]
+    with pytest.raises(InvalidInputError, match="neither the file nor onnx says the shape of 'y'"):
+        graph(model([node], [value("x", FLOAT, ("n", 3))], [value("y", FLOAT, None)]), n=2)
+
+
+def test_a_node_that_onnx_refuses_is_told_with_its_reason():
+    node = helper.make_node("LpPool", ["x"], ["y"])
+    with pytest.raises(InvalidInputError, match=r"onnx refuses it: .*kernel_shape"):
+        graph(model([node], [value("x", FLOAT, (1, 3, 8, 8))], [value("y", FLOAT, None)]))
+
+
+def test_complex_numbers_decide_about_no_shape():
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"])
+    scales = numpy_helper.from_array(np.ones(2, np.complex64), "scales")
+    with pytest.raises(InvalidInputError, match="known only when the model runs"):
+        graph(model([node], [value("x", FLOAT, (4, 3))], [value("y", FLOAT, None)], [scales]))
+
+
+def test_extents_without_end_are_not_inferred():
+    node = helper.make_node("Reshape", ["x", "to"], ["y"])
+    inputs = [value("x", FLOAT, (4,)), value("to", INT64, (2**31,))]
+    with pytest.raises(InvalidInputError, match="known only when the model runs"):
+        graph(model([node], inputs, [value("y", FLOAT, None)]))
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [(np.zeros(0, np.int64), None), (np.ones(1, np.complex64), None), (np.full(1, np.nan), "no whole")],
+)
+def test_a_loop_with_a_limit_that_is_no_number(limit, told):
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go2"]), helper.make_node("Neg", ["v"], ["v2"])], "body",
+        [value("k", INT64, ()), value("go", BOOL, ()), value("v", FLOAT, (4,))],
+        [value("go2", BOOL, ()), value("v2", FLOAT, (4,))],
+    )  # fmt: skip
+    node = helper.make_node("Loop", ["limit", "", "x"], ["y"], body=body)
+    looping = model([node], [value("x", FLOAT, (4,))], [value("y", FLOAT, (4,))], [
+        numpy_helper.from_array(limit, "limit")
+    ])  # fmt: skip
+    if told is None:
+        assert [op.attributes["trips_assumed"] for op in graph(looping).ops if op.kind == "neg"] == [1]
+    else:
+        with pytest.raises(InvalidInputError, match=told):
+            graph(looping)

@@ -209,7 +209,7 @@ def test_a_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path) -> None:
     [
         ("h10", "did you mean 'h100'?"),
         ("no/such/file.yaml", "no hardware file and no built-in hardware 'no/such/file.yaml'"),
-        ("", "Built in: a100-dgx, "),
+        ("", "Built in: a100, a100-dgx, "),
         ("a\0b", "no hardware file"),
         ("x" * 10_000, "no hardware file"),
         ("two\nlines", "no hardware file"),

@@ -22,8 +22,8 @@ def link_rate(machine: Machine, source: str, target: str) -> float:
 
 def test_the_names() -> None:
     assert builtin_names() == (
-        "a100-dgx", "flat-cloud", "fusemax-cloud", "h100", "h100-dgx", "laptop", "m1-max", "rtx4090-pc", "sn40l",
-        "sn40l-node", "tpu-v4i",
+        "a100", "a100-dgx", "b200", "flat-cloud", "fusemax-cloud", "gb200", "h100", "h100-dgx", "h200", "l40s",
+        "laptop", "m1-max", "rtx-pro-6000", "rtx4090-pc", "sn40l", "sn40l-node", "tpu-v4i",
     )  # fmt: skip
 
 

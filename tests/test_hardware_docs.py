@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel
 
 from tierplan.hardware.build import read_hardware
-from tierplan.hardware.schema import HardwareFile, LinkEntry, TierEntry
+from tierplan.hardware.schema import HardwareFile, LinkEntry, NetworkEntry, TierEntry
 from tierplan.hardware.spatial_schema import ArrayEntry, BufferEntry, SpatialEntry
 
 TEXT = (Path(__file__).parent.parent / "docs" / "hardware.md").read_text()
@@ -32,6 +32,14 @@ def test_the_python_block_runs() -> None:
 def test_every_key_is_explained() -> None:
     explained = set(re.findall(r"^\|(?: `[a-z_]+`,?)+ \|", TEXT, re.MULTILINE))
     named = set(re.findall(r"`([a-z_]+)`", " ".join(explained)))
-    models: list[type[BaseModel]] = [HardwareFile, TierEntry, LinkEntry, SpatialEntry, ArrayEntry, BufferEntry]
+    models: list[type[BaseModel]] = [
+        HardwareFile,
+        TierEntry,
+        LinkEntry,
+        NetworkEntry,
+        SpatialEntry,
+        ArrayEntry,
+        BufferEntry,
+    ]
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     assert keys == named

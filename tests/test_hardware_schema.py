@@ -17,6 +17,7 @@ from tierplan.ir.errors import InvalidInputError
 SCHEMA: dict[str, Any] = json.loads(json_schema())
 QUANTITIES = [
     units.SIZE, units.BANDWIDTH, units.DURATION, units.RATE, units.ENERGY_PER_BYTE, units.ENERGY_PER_OP,
+    units.PRICE,
 ]  # fmt: skip
 
 

@@ -25,9 +25,10 @@ MAY_IMPORT = {
     "models": {"ir"},
     "planner": {"ir", "einsum", "frontend", "hardware"},
     "sim": {"ir", "einsum", "frontend", "hardware"},
-    "rl": {"ir", "einsum", "frontend", "hardware", "planner", "sim"},
+    "tasks": {"ir"},
+    "rl": {"ir", "einsum", "frontend", "hardware", "planner", "sim", "tasks"},
 }
-HEAVY = ("jax", "ortools", "gymnasium", "onnx", "numba", "matplotlib")
+HEAVY = ("jax", "ortools", "gymnasium", "onnx", "numba", "matplotlib", "ray", "optuna", "pyarrow")
 
 
 def sources(folder: str = "") -> list[Path]:

@@ -46,4 +46,4 @@ def test_commands_of_the_readme_exist() -> None:
     from tierplan.cli import app
 
     known = {command.name or (command.callback and command.callback.__name__) for command in app.registered_commands}
-    assert set(re.findall(r"^\$ tierplan (\w+)", README, flags=re.MULTILINE)) <= known
+    assert set(re.findall(r"^\$ tierplan ([\w-]+)", README, flags=re.MULTILINE)) <= known

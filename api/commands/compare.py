@@ -13,13 +13,16 @@ from tierplan.commands.options import (
     Cyclic,
     Dims,
     Dtype,
+    Ep,
     Gap,
     Hardware,
     Model,
     Phase,
+    Pp,
     Seconds,
     Seed,
     Shapes,
+    Tp,
 )
 
 
@@ -30,6 +33,9 @@ def compare(
     batch: Batch = None,
     context: Context = None,
     dtype: Dtype = None,
+    tp: Tp = None,
+    pp: Pp = None,
+    ep: Ep = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
     dims: Dims = None,
@@ -69,7 +75,7 @@ def compare(
     fusing = read_fusing(fusion, scratch, launch, region_ops)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
     wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
-    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()), tp, pp, ep)
     with progress(f"reading {model}"):
         subject = read_subject(model, shaping, hardware, Extras(seed=seed, wishes=wishes, fusing=fusing))
     outcomes: list[Outcome] = []

@@ -48,11 +48,14 @@ def _json(record: dict[str, Any]) -> str:
 
 def _record(hardware: "Hardware") -> dict[str, Any]:
     """A machine as JSON: bytes, bytes per second, seconds, operations per second, joules."""
+    from tierplan.sim.cost import is_calibrated
+
     machine = hardware.machine
     return {
         "name": machine.name,
         "description": hardware.description,
         "home": machine.home,
+        "calibrated": is_calibrated(machine),
         "compute": {unit.name: _unit_record(unit) for unit in (machine.matrix, machine.vector)},
         "tiers": [_renamed(dataclasses.asdict(tier)) for tier in machine.tiers],
         "links": [_renamed(dataclasses.asdict(link)) for link in machine.links],

@@ -26,6 +26,17 @@ Context = Annotated[
 Dtype = Annotated[
     str | None, typer.Option(metavar="T", help="Language models: element type, like bf16. Default: the model's own.")
 ]
+Tp = Annotated[
+    int | None,
+    typer.Option("--tp", metavar="N", help="Language models: devices that share the tensors of each layer."),
+]
+Pp = Annotated[
+    int | None, typer.Option("--pp", metavar="N", help="Language models: stages of layers, one after another.")
+]
+Ep = Annotated[
+    int | None,
+    typer.Option("--ep", metavar="N", help="Mixtures of experts: devices that the experts of a layer are split over."),
+]
 Shapes = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="JAX functions: argument types, like 'f32[8,128],bf16[128,256]'."),

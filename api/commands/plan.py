@@ -1,5 +1,7 @@
 """`tierplan plan`: what goes where, whether it fits, how fast it runs, and what limits it."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ from tierplan.commands.options import (
     Cyclic,
     Dims,
     Dtype,
+    Ep,
     Gap,
     Hardware,
     Model,
@@ -21,14 +24,18 @@ from tierplan.commands.options import (
     Phase,
     Planner,
     Policy,
+    Pp,
     Prompt,
     Routing,
     Seconds,
     Seed,
     Shapes,
+    Tp,
 )
 
 if TYPE_CHECKING:
+    from tierplan.ir.plan_file import PlanFile
+    from tierplan.runtimes.emitted import Emitted
     from tierplan.subject import Searched
 
 
@@ -39,6 +46,9 @@ def plan(
     batch: Batch = None,
     context: Context = None,
     dtype: Dtype = None,
+    tp: Tp = None,
+    pp: Pp = None,
+    ep: Ep = None,
     shapes: Shapes = None,
     cyclic: Cyclic = None,
     dims: Dims = None,
@@ -63,6 +73,14 @@ def plan(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the plan as JSON.")
     ] = None,
+    emit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUNTIME",
+            help="Print what makes a runtime follow the plan: llama.cpp, accelerate, vllm or jax. The table then goes "
+            "to standard error.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan where every tensor of MODEL lies on a machine, and predict how fast it runs."""
@@ -73,13 +91,17 @@ def plan(
     from tierplan.programs import Shaping
     from tierplan.sim.timeline import simulate
     from tierplan.subject import Extras, read_subject
-    from tierplan.terminal import check_folder, print_json, progress
+    from tierplan.terminal import check_folder, print_json, progress, write_whole
 
     find_planner(planner)
+    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()), tp, pp, ep)
+    if emit is not None:
+        from tierplan.runtimes.emitted import check_emits
+
+        check_emits(emit, model, shaping)
     if output is not None:
         check_folder(output)
     limit = Budget(seconds=read_seconds(budget), seed=seed, gap=read_share(gap) if gap else 0.0)
-    shaping = Shaping(phase, batch, context, dtype, shapes, cyclic, tuple(dims or ()))
     wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
     fusing = read_fusing(fusion, scratch, launch, region_ops)
     with progress(f"planning {model}"):
@@ -87,30 +109,45 @@ def plan(
         found = subject.search(planner, limit)
         problem, outcome = found.problem, found.outcome
         timeline = simulate(problem, outcome.plan) if outcome.plan is not None else None
-    if output is not None and outcome.plan is not None:
-        _write(output, subject.description, subject.machine, found)
+    file = _plan_file(subject.description, subject.machine, found) if outcome.plan is not None else None
+    emitted = _emitted(file, emit, output) if file is not None and emit is not None else None
+    if output is not None and file is not None:
+        from tierplan.ir.plan_file import print_plan
+
+        write_whole(output, print_plan(file))
     if as_json:
-        print_json(answer_row(model, subject.machine, problem, outcome, timeline) | found.told.rows)
+        row = answer_row(model, subject.machine, problem, outcome, timeline) | found.told.rows
+        print_json(row if emit is None else row | {"emitted": emitted.row() if emitted is not None else None})
     else:
         from tierplan.report import print_answer
 
-        print_answer(f"{subject.title} on {subject.machine}", problem, outcome, timeline)
-        found.told.show()
-        if output is not None and outcome.plan is not None:
-            typer.echo(f"plan written to {output}")
+        with redirect_stdout(sys.stdout if emit is None else sys.stderr):
+            print_answer(f"{subject.title} on {subject.machine}", problem, outcome, timeline)
+            found.told.show()
+            if output is not None and file is not None:
+                typer.echo(f"plan written to {output}")
+        if emitted is not None:
+            from tierplan.runtimes.emitted import print_emitted
+
+            print_emitted(emitted)
     if outcome.plan is None:
         raise typer.Exit(1)
 
 
-def _write(path: Path, model: str, hardware: str, found: "Searched") -> None:
+def _emitted(file: "PlanFile", runtime: str, output: Path | None) -> "Emitted":
+    from tierplan.runtimes.emitted import Wanted, emit
+
+    return emit(file, runtime, Wanted(path=None if output is None else str(output)))
+
+
+def _plan_file(model: str, hardware: str, found: "Searched") -> "PlanFile":
     from tierplan import __version__
-    from tierplan.ir.plan_file import PlanFile, print_plan
-    from tierplan.terminal import write_whole
+    from tierplan.ir.plan_file import PlanFile
 
     outcome = found.outcome
     assert outcome.plan is not None
     assert outcome.cost_s is not None
-    file = PlanFile(
+    return PlanFile(
         version=__version__,
         model=model,
         hardware=hardware,
@@ -122,4 +159,3 @@ def _write(path: Path, model: str, hardware: str, found: "Searched") -> None:
         plan=outcome.plan,
         fusion=found.fusion,
     )
-    write_whole(path, print_plan(file))

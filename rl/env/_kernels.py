@@ -3,7 +3,7 @@
 
 from numba import njit
 
-from tierplan.rl._kernels import State, mask_actions, reset, step
+from tierplan.rl._kernels import State, _bare_state, _bare_tables, mask_actions, reset, step
 
 _AT, _N_QUEUE = 0, 4
 _CEILING, _PEAK, _N_LIVE = 1, 2, 0
@@ -12,6 +12,7 @@ _CEILING, _PEAK, _N_LIVE = 1, 2, 0
 @njit(cache=True, error_model="numpy")
 def _look(mean_s, mask, now, supply, tables, state):
     """Write the mask, how the tensor of the next visit lies, and what the last steps have left for copies."""
+    tables, state = _bare_tables(tables), _bare_state(state)
     mask_actions(mask, tables, state)
     v, n_visits = state.head[_AT], len(tables.visits)
     now[:] = 0.0
@@ -82,6 +83,7 @@ def begin_many(mean_s, masks, now, supply, tables, states):
 @njit(cache=True, error_model="numpy")
 def act_many(actions, mean_s, saved, over, masks, now, supply, tables, states):
     """Play one action in each play; one that was over begins anew instead, and saves nothing."""
+    tables, states = _bare_tables(tables), _bare_state(states)
     for b in range(len(actions)):
         state = _of(states, b)
         if over[b]:

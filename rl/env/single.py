@@ -1,6 +1,7 @@
 """mallocGame for one agent: `gymnasium.make("tierplan/MallocGame-v0", program="suite://train/bert-8x512")`."""
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any, SupportsFloat, cast
 
 import gymnasium
@@ -55,13 +56,14 @@ class MallocGame(gymnasium.Env[Observation, int]):
         self.action_space: spaces.Discrete = spaces.Discrete(n_actions)  # pyright: ignore[reportIncompatibleVariableOverride]
         self.observation_space = cast(Any, observation_space(n_actions, ahead, profile))
         self._in_play = False
+        self._act: Any = kernels.act
 
-    def _open(self, index: int) -> None:
+    def _open(self, place: int) -> None:
         """Take up the program of that index."""
-        if index not in self._known:
-            tables = tables_of(self._named[index], self._hardware, self._rules)
-            self._known[index] = Game(tables), visit_features(tables, self._ahead)
-        self.game, self._features = self._known[index]
+        if place not in self._known:
+            tables = tables_of(self._named[place], self._hardware, self._rules)
+            self._known[place] = Game(tables), visit_features(tables, self._ahead)
+        self.game, self._features = self._known[place]
         if len(self._known) > 1 and self.game.program.n_actions != self.action_space.n:
             raise InvalidInputError("programs on machines with different numbers of tiers do not share an environment")
         self._mean_s = float(self.game.program.own_s.mean())
@@ -84,17 +86,17 @@ class MallocGame(gymnasium.Env[Observation, int]):
         mask, now, supply = self._arrays()
         kernels.begin(self._mean_s, mask, now, supply, game.tables, game.state)
         self._mask, self._in_play = mask, True
+        if len(kernels.act.overloads) == 1:  # there is nothing to dispatch: half of a step would go into it
+            self._act = next(iter(kernels.act.overloads.values())).entry_point
         return self._observed(mask, now, supply), {"action_mask": mask}
 
     def step(self, action: int) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Play the visit that is next; what is not legal is played as the rules say."""
         if not self._in_play:
             raise error.ResetNeeded("the play is over, or has not begun: call reset()")
-        if not self.action_space.contains(action):
-            raise error.InvalidAction(f"action {action!r}: need 0 to {self.action_space.n - 1}")
         game = self.game
         mask, now, supply = self._arrays()
-        saved = kernels.act(action, self._mean_s, mask, now, supply, game.tables, game.state)
+        saved = self._act(self._checked(action), self._mean_s, mask, now, supply, game.tables, game.state)
         over = game.is_over
         info: dict[str, Any] = {"action_mask": mask}
         if over:
@@ -103,6 +105,16 @@ class MallocGame(gymnasium.Env[Observation, int]):
             info |= {"time_s": game.slow_s - game.saved_s, "slow_s": game.slow_s, "backups": game.n_backups}
         self._mask = mask
         return self._observed(mask, now, supply), saved * self._scale, over, False, info
+
+    def _checked(self, action: Any) -> int:
+        n_actions = self.game.program.n_actions
+        try:
+            chosen = index(action)
+        except TypeError:
+            chosen = -1
+        if not 0 <= chosen < n_actions:
+            raise error.InvalidAction(f"action {action!r}: need 0 to {n_actions - 1}")
+        return chosen
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions are legal now, as sb3-contrib's MaskablePPO asks for it."""

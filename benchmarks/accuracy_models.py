@@ -1,0 +1,315 @@
+"""Time to first token and time per output token of whole models, predicted and measured, as CSV and in sum.
+
+    python benchmarks/accuracy_models.py -o models.csv            # devices h100 and h200
+    python benchmarks/accuracy_models.py -o models.csv --genz genz/bin/python
+    python benchmarks/accuracy_models.py --summary models.csv --write
+
+Every point is a server under a closed loop of clients (`sim/closed_loop.py`); times of steps come from the graph of one
+device of the model, kernel by kernel. Compared are
+
+- ours: kernels with the fitted constants of the device, and three constants of runtimes: the share of the start of a
+  kernel that remains in a step (kernels were measured alone; in a step one starts while another ends) and seconds of
+  each step on the host, the same for all runtimes; and seconds of each request outside of the model, by runtime and
+  by how the source starts its clients. For each model they are fitted on the points of all *other* models, on all
+  devices asked for, never on those of the model that is predicted.
+- kernels: the same without these constants.
+- roofline: the same loop at the peak rates of the data sheet, without constants.
+- one step: at peak rates, one prompt read alone, and one step of all clients in the middle of writing, which is what
+  GenZ computes.
+- GenZ itself, on every tenth point that it can express, if `--genz` names a Python that has it.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measured_models import BF16, FP8, Point, alike, architecture, by, read_points
+from numpy.typing import NDArray
+from tables import write_table
+
+from tierplan.frontend.architecture import Architecture
+from tierplan.frontend.parallel import ALONE, Shard
+from tierplan.frontend.transformer import language_model
+from tierplan.hardware.load import load_machine
+from tierplan.ir.dtypes import BITS
+from tierplan.ir.graph import Graph, Op, TensorKind
+from tierplan.ir.machine import Machine
+from tierplan.ir.problem import Floats
+from tierplan.sim.closed_loop import Load, serve
+from tierplan.sim.step_prices import peak_prices, silicon_prices, starts
+from tierplan.sim.step_times import Model, Steps, shapes, tables
+from tierplan.sim.step_works import Precision, Work
+
+ROUNDS = 10  # requests of each client, as the benchmarks that measured send them
+MEMORY_SHARE = 0.9  # of a device, for weights and cache: the default of the runtimes
+STEP_TOKENS = 8192  # room for tokens in a step: the default of the runtimes
+METHODS = ("ours", "kernels", "roofline", "one step")
+_SHORTEST = {"drawn": 0.8, "fixed": 1.0}  # of the lengths that a source draws
+
+
+Prices = Callable[[Sequence[Work], Machine], Floats]
+
+
+def predict(points: list[Point], prices: Sequence[Prices]) -> tuple[list[Floats], Floats]:
+    """Seconds to the first token and per later token, [points, 2]: in the loop at each price, and of one step alone.
+
+    The step alone is at the last price.
+    """
+    looped, alone = [np.zeros((len(points), 2)) for _ in prices], np.zeros((len(points), 2))
+    for _, indices in by(points, "device", "model", "precision", "parallel"):
+        of = [points[i] for i in indices]
+        machine, parallel, arch = load_machine(of[0].device), of[0].parallel, architecture(of[0].model)
+        assert arch is not None
+        layers, shard = alike(arch), Shard(parallel) if parallel.devices > 1 else ALONE
+        graph = partial(_graph, arch, shard, tuple(layers))
+        found = shapes(
+            Model(graph, layers, of[0].precision),
+            most_sequences=max(p.clients for p in of),
+            most_tokens=STEP_TOKENS,
+            most_positions=max(p.prompt + p.new for p in of),
+        )
+        all_steps = [Steps(tables(found, partial(_priced, price, machine))) for price in prices]
+        for index, point in zip(indices, of, strict=True):
+            load = load_of(point, positions_of(point, graph, layers, machine.tiers[0].capacity))
+            for seconds, steps in zip(looped, all_steps, strict=True):
+                served = serve(load, steps)
+                seconds[index] = served.first_s, served.token_s
+            middle, steps = point.prompt + point.new / 2, all_steps[-1]
+            alone[index] = steps.mixed_s([(0, point.prompt)], 0, 0.0), steps.decode_s(point.clients, middle)
+        print(f"predicted {len(of)} points of {of[0].model} on {of[0].device}, {parallel}", flush=True)
+    return looped, alone
+
+
+def _graph(arch: Architecture, shard: Shard, layers: tuple[int, ...], phase: str, batch: int, context: int) -> Graph:
+    n, dtype = batch * shard.parallel.groups, "bfloat16"
+    return language_model(arch, phase=phase, batch=n, context=context, dtype=dtype, shard=shard, layers=layers)
+
+
+def _without_starts(works: Sequence[Work], machine: Machine) -> Floats:
+    return silicon_prices(works, machine) - starts(works, machine)
+
+
+def _priced(price: Prices, machine: Machine, works: Sequence[Work]) -> Floats:
+    return price(works, machine)
+
+
+def load_of(point: Point, positions: float) -> Load:
+    """What the clients of a point ask of one group of devices, whose cache has room for so many positions."""
+    shortest, requests = _SHORTEST[point.source], ROUNDS * point.clients
+    return Load(point.clients, point.prompt, point.new, requests, STEP_TOKENS, shortest, positions)
+
+
+def positions_of(point: Point, graph: Callable[[str, int, int], Graph], alike: Mapping[int, int], memory: int) -> float:
+    """Positions of all sequences that the cache holds: what weights leave of the memory, activations aside.
+
+    One sequence at least: what was measured ran.
+    """
+    context = point.prompt + point.new
+    whole = graph("decode", 1, context)
+    weights = cached = 0.0
+    for op in whole.ops:
+        layer = op.attributes.get("layer")
+        times = alike[layer] if isinstance(layer, int) else 1
+        dtype = _weight_dtype(op, point.precision)
+        weights += times * sum(whole.tensor(n).n_elements * BITS[dtype] / 8 for n in _of(whole, op, TensorKind.WEIGHT))
+        if op.kind in ("cache_append", "latent_append"):
+            states = _of(whole, op, TensorKind.STATE)
+            cached += times * sum(whole.tensor(n).n_elements * BITS[point.precision.cache] / 8 for n in states)
+    return max(context, (MEMORY_SHARE * memory - weights) / cached * context)
+
+
+def _of(graph: Graph, op: Op, kind: TensorKind) -> set[str]:
+    return {a.tensor for a in (*op.reads, *op.writes) if graph.tensor(a.tensor).kind is kind}
+
+
+def _weight_dtype(op: Op, precision: Precision) -> str:
+    if op.kind in ("expert_matmul", "grouped_matmul"):
+        return precision.experts
+    return precision.products if op.kind == "matmul" and op.attributes.get("layer") is not None else BF16
+
+
+def measured(points: list[Point]) -> Floats:
+    """Shape [points, 2]: what was measured."""
+    return np.array([(p.first_s, p.token_s) for p in points])
+
+
+def family(model: str) -> str:
+    """What a model is called whatever its element type and training: points of one are no test of the other."""
+    name = model.rpartition("/")[2].lower().removesuffix("-fp8").removesuffix("-instruct")
+    return "deepseek" if name.startswith("deepseek") else name
+
+
+def with_runtimes(points: list[Point], kernels: Floats, without_starts: Floats) -> Floats:
+    """Add the constants of runtimes, for each model from the points of the others."""
+    real, found = measured(points), kernels.copy()
+    models, ways = (np.array(each) for each in zip(*((family(p.model), _way(p)) for p in points), strict=True))
+    for model in sorted(set(models.tolist())):
+        others = models != model
+        share, step_s = runtime_constants(
+            real[others, 1], kernels[others, 1], without_starts[others, 1], models[others]
+        )
+        blend = share * kernels + (1 - share) * without_starts
+        print(f"for {model}: {share:.0%} of starts, {step_s * 1e3:.2f} ms a step")
+        for way in sorted(set(ways[models == model].tolist())):
+            like = others & (ways == way)
+            like = like if like.any() else others
+            request_s = closest(real[like, 0], blend[like, 0], models[like])
+            own = (models == model) & (ways == way)
+            found[own] = blend[own] + (request_s, step_s)
+            print(f"for {model} on {way}: {request_s * 1e3:.0f} ms a request")
+    return found
+
+
+def _way(point: Point) -> str:
+    """The runtime, and how the lengths of a source are: its benchmark is the same for all of its points."""
+    return f"{point.runtime}, lengths {point.source}"
+
+
+def runtime_constants(real: Floats, kernels: Floats, without: Floats, models: NDArray[np.str_]) -> tuple[float, float]:
+    """The share of starts and the seconds of a step that suit best: the least mean, over models, of median errors.
+
+    Times of a token are straight lines in the share, as are those of a step.
+    """
+    found: list[tuple[float, float, float]] = []
+    for share in np.linspace(0, 1, 21).tolist():
+        blend = share * kernels + (1 - share) * without
+        step_s = closest(real, blend, models)
+        errors = np.abs((blend + step_s) / real - 1)
+        medians = [float(np.median(errors[models == model])) for model in sorted(set(models.tolist()))]
+        found.append((float(np.mean(medians)), share, step_s))
+    return min(found)[1:]
+
+
+def closest(real: Floats, predicted: Floats, models: NDArray[np.str_]) -> float:
+    """The constant, 0 or more, that brings predictions closest to measurements: least mean relative error.
+
+    That is the median of the differences, weighted by one over what was measured; every model has the same weight.
+    """
+    order = np.argsort(real - predicted)
+    points_of = {model: int((models == model).sum()) for model in set(models.tolist())}
+    weight = (1 / (real * [points_of[model] for model in models.tolist()]))[order].cumsum()
+    return max(0.0, float((real - predicted)[order][np.searchsorted(weight, weight[-1] / 2)]))
+
+
+def genz(points: list[Point], python: str) -> dict[int, list[float]]:
+    """What GenZ predicts, in seconds, by the index of the point."""
+    asked = [i for i in range(0, len(points), 10) if (arch := architecture(points[i].model)) and not arch.latent]
+    lines = "".join(json.dumps(_genz_row(points[i])) + "\n" for i in asked)
+    script = str(Path(__file__).with_name("genz_models.py"))
+    ran = subprocess.run([python, script], input=lines, capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    return {i: [ms / 1e3 for ms in found] for i, found in zip(asked, answers, strict=True) if found}
+
+
+def _genz_row(point: Point) -> dict[str, Any]:
+    arch, machine = architecture(point.model), load_machine(point.device)
+    assert arch is not None
+    model = {
+        "hidden_size": arch.hidden, "num_attention_heads": arch.n_heads, "num_key_value_heads": arch.n_kv_heads,
+        "head_dim": arch.head_dim, "num_ffi": 2, "intermediate_size": arch.ffn, "num_decoder_layers": arch.n_layers,
+        "vocab_size": arch.vocab, "max_model_len": arch.max_positions, "hidden_act": "silu",
+    }  # fmt: skip
+    if arch.experts is not None:
+        model |= {
+            "num_experts": arch.experts.n, "expert_top_k": arch.experts.per_token, "moe_layer_freq": 1,
+            "intermediate_size": arch.experts.ffn, "moe_intermediate_size": arch.experts.ffn,
+        }  # fmt: skip
+    memory, network = machine.tiers[0], machine.networks[0]
+    system = {
+        "Flops": machine.matrix.rate("bfloat16") / 1e12, "Memory_size": 10 * memory.capacity / 1e9,
+        "Memory_BW": memory.read_bandwidth / 1e9, "ICN": network.bandwidth / 1e9, "real_values": True,
+    }  # fmt: skip
+    return {
+        "model": model, "system": system, "tp": max(1, point.parallel.tp // point.parallel.ep), "ep": point.parallel.ep,
+        "bits": "fp8" if FP8 in (point.precision.products, point.precision.experts) else "bf16",
+        "prompt": point.prompt, "new": point.new, "batch": point.clients,
+    }  # fmt: skip
+
+
+def rows_of(points: list[Point], found: dict[str, Floats], of_genz: dict[int, list[float]]) -> list[dict[str, Any]]:
+    """One row per point: what it is, what was measured, what each method predicts."""
+    rows: list[dict[str, Any]] = []
+    for index, point in enumerate(points):
+        row = {k: v for k, v in asdict(point).items() if k not in ("parallel", "precision")}
+        row |= {k: getattr(point.parallel, k) for k in ("tp", "pp", "ep", "groups")} | asdict(point.precision)
+        for method, seconds in found.items():
+            row[f"{method} first_s"], row[f"{method} token_s"] = seconds[index].tolist()
+        row["genz first_s"], row["genz token_s"] = of_genz.get(index, ["", ""])
+        rows.append(row)
+    return rows
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Median absolute errors of each method by device and model, and of all points of a device."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["device"], row["model"].rpartition("/")[2]].append(row)
+        groups[row["device"], "~all"].append(row)
+        groups["~all", "~all"].append(row)
+    told: list[list[str]] = []
+    for (device, model), own in sorted(groups.items()):
+        cells = [f"{device} {model}".replace("~all ~all", "all").replace("~all", "all"), str(len(own))]
+        for what in ("first_s", "token_s"):
+            cells += [_error(own, method, what) for method in (*METHODS, "genz")]
+        told.append(cells)
+    return told
+
+
+def _error(rows: Sequence[dict[str, Any]], method: str, what: str) -> str:
+    pairs = [(float(r[what]), float(r[f"{method} {what}"])) for r in rows if r[f"{method} {what}"] not in ("", None)]
+    if not pairs:
+        return "-"
+    real, predicted = np.array(pairs).T
+    return f"{np.median(np.abs(predicted / real - 1)):.1%}"
+
+
+HEADER = ["points", "n", *(f"{what} {m}" for what in ("TTFT", "TPOT") for m in (*METHODS, "GenZ"))]
+
+
+def main() -> None:
+    """Predict and write, or sum up."""
+    parser = argparse.ArgumentParser(description="Whole models, predicted and measured.")
+    parser.add_argument("-o", "--output", type=Path, default=Path("accuracy_models.csv"))
+    parser.add_argument("--devices", default="h100,h200")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth point alone, for a quick look")
+    parser.add_argument("--genz", default="", metavar="PYTHON", help="a Python that has genz-llm")
+    parser.add_argument("--summary", type=Path, metavar="CSV", help="sum up a file that was written before")
+    parser.add_argument("--write", action="store_true", help="write the summary into docs/accuracy-models.md")
+    asked = parser.parse_args()
+    if asked.summary is None:
+        points, left_out = read_points(tuple(asked.devices.split(",")))
+        points = points[:: asked.every]
+        for reason, n in left_out.most_common():
+            print(f"left out {n}: {reason}")
+        (kernels, without, roofline), alone = predict(points, (silicon_prices, _without_starts, peak_prices))
+        found = {
+            "ours": with_runtimes(points, kernels, without),
+            "kernels": kernels,
+            "roofline": roofline,
+            "one step": alone,
+        }
+        rows = rows_of(points, found, genz(points, asked.genz) if asked.genz else {})
+        with asked.output.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        with asked.summary.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    table = summary(rows)
+    for line in (HEADER, *table):
+        print(" | ".join(line))
+    if asked.write:
+        write_table("accuracy-models.md", "models", HEADER, table)
+
+
+if __name__ == "__main__":
+    main()
