@@ -39,8 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    plan, experts, compare, sweep, sensitivity, simulate, report, verify, emit, allocate, cascade, reproduce, play, train,
-    calibrate, models, hardware,
+    plan, experts, compare, sweep, sensitivity, simulate, report, verify, emit, allocate, cascade, reproduce,
+    play, train, calibrate, models, hardware,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command()(_command)
