@@ -61,7 +61,7 @@ def test_without_a_device_the_rows_tell_it_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "give a Parquet file of measured kernels with --from FILE"),
+        (("--device", "h100"), "give those with --from FILE"),
         (("--from", "none.parquet"), "no file 'none.parquet'"),
         (("--from", "few.parquet"), "too few"),
         (("--from", "few.parquet", "--device", "h10"), "did you mean 'h100'?"),

@@ -26,7 +26,7 @@ def faults(value: Any, schema: dict[str, Any], path: str = "") -> list[str]:
     known = {
         "$ref", "$defs", "$schema", "anyOf", "type", "properties", "additionalProperties", "required", "propertyNames",
         "minProperties", "items", "minItems", "maxItems", "pattern", "minLength", "maxLength", "enum", "const",
-        "minimum", "maximum",
+        "minimum", "maximum", "exclusiveMinimum",
         "title", "description", "default", "examples",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
@@ -36,6 +36,7 @@ def faults(value: Any, schema: dict[str, Any], path: str = "") -> list[str]:
         each = [faults(value, inner, path) for inner in schema["anyOf"]]
         return [] if [] in each else each[0]
     kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
+    kinds |= {"number": (int, float)}
     if "type" in schema and not isinstance(value, kinds[schema["type"]]):
         return [f"{path}: not a {schema['type']}"]
     found: list[str] = []
@@ -43,6 +44,8 @@ def faults(value: Any, schema: dict[str, Any], path: str = "") -> list[str]:
         found.append(f"{path}: not {schema['const']}")
     if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
         found.append(f"{path}: {value} does not match")
+    if "exclusiveMinimum" in schema and not value > schema["exclusiveMinimum"]:
+        found.append(f"{path}: {value} out of range")
     if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         found.append(f"{path}: {value} out of range")
     if isinstance(value, list):
@@ -55,7 +58,7 @@ def faults(value: Any, schema: dict[str, Any], path: str = "") -> list[str]:
         for key, item in value.items():
             if "propertyNames" in schema and key not in schema["propertyNames"]["enum"]:
                 found.append(f"{path}.{key}: unknown")
-            if key in schema["properties"]:
+            if key in schema.get("properties", ()):
                 found += faults(item, schema["properties"][key], f"{path}.{key}")
             elif schema["additionalProperties"] is False:
                 found.append(f"{path}.{key}: unknown")

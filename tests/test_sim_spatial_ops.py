@@ -39,9 +39,9 @@ def test_products_take_what_the_evaluator_says() -> None:
 def test_a_machine_without_arrays_keeps_its_peak_rates() -> None:
     graph = _graph(batch=1, context=256)
     op = next(op for op in graph.ops if op.kind == "attention")
-    problem = tierplan.lower(graph, "h100")
-    h100 = tierplan.load_machine("h100")
-    expected = max(op.matrix_ops / h100.matrix.rate(op.dtype), op.vector_ops / h100.vector.rate(op.dtype))
+    problem = tierplan.lower(graph, "tpu-v4i")
+    machine = tierplan.load_machine("tpu-v4i")
+    expected = max(op.matrix_ops / machine.matrix.rate(op.dtype), op.vector_ops / machine.vector.rate(op.dtype))
     assert problem.compute_s[list(problem.step_names).index(op.name)] == pytest.approx(expected)
 
 
