@@ -16,7 +16,7 @@ from tierplan.frontend import (
 from tierplan.frontend.families import FIRST
 from tierplan.frontend.fields import Fields, read_object
 from tierplan.frontend.program import Model
-from tierplan.ir.errors import InvalidInputError, nearest
+from tierplan.ir.errors import InvalidInputError, nearest, one_line
 
 READERS: Mapping[str, Callable[[Fields], Model]] = MappingProxyType(
     {
@@ -72,7 +72,7 @@ def _model_type(fields: Fields) -> str:
         guess = nearest(model_type, READERS)
         hint = f" (did you mean '{guess}'?)" if guess else ""
         raise InvalidInputError(
-            f"{fields.source}: the architecture '{model_type}' is not supported{hint}; supported: "
+            f"{fields.source}: the architecture '{one_line(model_type)}' is not supported{hint}; supported: "
             f"{', '.join(sorted(READERS))}; docs/frontends.md says how to add one"
         )
     return model_type

@@ -15,7 +15,7 @@ from tierplan.frontend.gguf import FileTensor, GgufFile, read_gguf
 from tierplan.frontend.gguf_fields import Metadata
 from tierplan.frontend.naming import GGUF, Names
 from tierplan.frontend.weights import weights
-from tierplan.ir.errors import InvalidInputError, nearest
+from tierplan.ir.errors import InvalidInputError, nearest, one_line
 from tierplan.ir.graph import Stored
 
 FAMILIES = {
@@ -62,7 +62,7 @@ def _family(file: GgufFile) -> str:
         guess = nearest(name, FAMILIES)
         hint = f" (did you mean '{guess}'?)" if guess else ""
         raise InvalidInputError(
-            f"{file.source}: the architecture '{name[:40]}' is not supported{hint}; supported: "
+            f"{file.source}: the architecture '{one_line(name[:40])}' is not supported{hint}; supported: "
             f"{', '.join(sorted(FAMILIES))}; docs/frontends.md says how to add one"
         )
     return FAMILIES[name]

@@ -254,6 +254,7 @@ def edited(tmp_path: Path, fields: dict[str, Any], tensors: GgufTensors) -> Path
     [
         ({"general.architecture": None}, {}, "lack 'general.architecture'"),
         ({"general.architecture": "lama"}, {}, "'lama' is not supported (did you mean 'llama'?)"),
+        ({"general.architecture": "l\x00\x1bma"}, {}, "'l??ma' is not supported"),
         ({"llama.block_count": None}, {}, "lack 'llama.block_count'"),
         ({"llama.block_count": "two"}, {}, "'llama.block_count' is two; need a whole number"),
         ({"llama.block_count": 3}, {}, "lacks the tensor 'blk.2.attn_norm.weight' and 8 more"),
