@@ -1,9 +1,10 @@
 """Auto: the planners that suit the size and the budget, side by side, with one best plan and one bound."""
 
 import contextlib
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
     from tierplan.planner.local._kernels import Guide
 
 PROVED = 1e-9
-_SHARE_OF_BOUND = 0.7  # of the time, at most, for the relaxation; half of that again for rounding it
+_SHARE_OF_BOUND = 0.7  # of the time, at most, for relaxations
+_SHARE_OF_ROUNDING = 0.3  # of that, for rounding the last of them
 _SHARE_OF_MSA = 0.25
 _SEGMENTS = 2  # into which the rest is cut: each begins at the best plan of all
 _EARLY_SEGMENTS = 6  # the same as long as no relaxation is solved that could guide the search
 _SHORTEST_S = 0.05
 _POLL_S = 0.02
+_SWITCH_S = 1e-3
 _LONG_S = 2.0
-_FEW_CASES = 4  # the relaxation must be solved in this part of its time for cases to be told apart
+_FEW_CASES = 4  # relaxations must be solved in this part of their time to be solved again for plans and for cases
 _FAREWELL_S = 5.0  # for which members that were told to stop are waited for: they ask several times a second
 
 
@@ -161,6 +164,8 @@ def _side_by_side(team: _Team) -> None:
         team.try_to("local", lambda: _local(team, 0))
 
     threads = [threading.Thread(target=run, name=run.__name__) for run in (prove, search)]
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)  # compiled loops come back to Python often, and must not wait for it long
     for thread in threads:
         thread.start()
     try:
@@ -171,6 +176,7 @@ def _side_by_side(team: _Team) -> None:
         until = time.perf_counter() + _FAREWELL_S
         for thread in threads:
             thread.join(max(0.0, until - time.perf_counter()))
+        sys.setswitchinterval(interval_s)
 
 
 def _greedy(team: _Team) -> None:
@@ -184,6 +190,7 @@ def _msa(team: _Team, seconds: float) -> None:
 
 
 def _flow(team: _Team, seconds: float) -> None:
+    from tierplan.planner.flow import quick_roundings
     from tierplan.planner.flow_merge import relaxations
     from tierplan.planner.flow_solve import build_s
     from tierplan.planner.local.guide import guide_of
@@ -198,26 +205,35 @@ def _flow(team: _Team, seconds: float) -> None:
         if found.solved and not found.infeasible:
             team.guide = guide_of(found, merged=merged)
             whole = found if merged == 1 else None
-    if whole is not None and not team.done:
-        _round(team, whole, seconds, time.perf_counter() - began)
+    if whole is None or team.done:
+        return
+    solving_s = time.perf_counter() - began
+    _offer_all(team, quick_roundings(whole), seconds * _SHARE_OF_ROUNDING)
+    if not team.done and solving_s * _FEW_CASES < seconds:
+        _dive(team, whole, seconds)
 
 
-def _round(team: _Team, found: "Relaxation", seconds: float, solving_s: float) -> None:
-    """Plans near a relaxation, and a better bound by telling cases apart if that is likely to pay."""
-    from tierplan.planner.flow import roundings
-    from tierplan.planner.flow_branch import raise_bound
-
-    until = time.perf_counter() + seconds / 2
-    for candidate in roundings(found, until, team.stop):
+def _offer_all(team: _Team, candidates: Iterable[Plan | None], seconds: float) -> None:
+    """Look at plans for some seconds."""
+    until = time.perf_counter() + seconds
+    for candidate in candidates:
         team.offer(candidate)
         if team.done or time.perf_counter() > until:
-            break
-    if not team.done and solving_s * _FEW_CASES < seconds:
+            return
 
-        def told(bound_s: float) -> float:
-            team.raise_bound(bound_s)
-            return team.best_s
 
+def _dive(team: _Team, found: "Relaxation", seconds: float) -> None:
+    """Plans that take some solving again, and then a better bound by telling cases apart."""
+    from tierplan.planner.flow import dives
+    from tierplan.planner.flow_branch import raise_bound
+
+    _offer_all(team, dives(found, time.perf_counter() + seconds / 2, team.stop), seconds / 2)
+
+    def told(bound_s: float) -> float:
+        team.raise_bound(bound_s)
+        return team.best_s
+
+    if not team.done:
         raise_bound(found, time.perf_counter() + team.left_s / 2, told=told, stop=team.stop)
 
 

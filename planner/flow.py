@@ -99,9 +99,19 @@ def _run(search: _Search, budget: Budget, start: Plan | None, until: float) -> N
 
 def roundings(found: Relaxation, until: float, stop: Event | None = None) -> Iterator[Plan | None]:
     """Plans near a solved relaxation, to be verified; None for those that came to nothing."""
+    yield from quick_roundings(found)
+    yield from dives(found, until, stop)
+
+
+def quick_roundings(found: Relaxation) -> Iterator[Plan | None]:
+    """As `roundings`, only those for which nothing is solved again."""
     for threshold in _THRESHOLDS:
         for style in STYLES:
             yield rounded(found, {}, style, threshold)
+
+
+def dives(found: Relaxation, until: float, stop: Event | None = None) -> Iterator[Plan | None]:
+    """As `roundings`, only those for which it is solved again, with ever more tensors made whole."""
     for slack in _SLACKS:
         whole, fixed = dive(found, slack, until, stop)
         for style in STYLES:

@@ -25,9 +25,11 @@ _QUICK = (1e-3, 1)  # where a stronger relaxation comes next
 _SLOW = (1e-5, 1)  # where each round takes long
 _FINE = 4.5  # with flows, the first round takes about so many times as long as without
 _FIRST_BATCHES = 2
+_WHILE_S = 1.0  # for which the simplex method is not asked to stop
 _BUILD_S = 1e-4  # for one access and one tier
 _LARGE = 5_000  # rows from which the first solve is by the interior point method
 _MANY = 20_000  # rows from which a round takes long
+_HUGE = 40_000  # rows from which it takes so long that it must be asked to stop
 _WIDE = 15_000  # rows from which no basis is made of its solution: that may take many times as long
 
 
@@ -133,7 +135,11 @@ class Solver:
         return sum(rows.n_rows for rows in self.batches)
 
     def _obey(self, stop: Event) -> None:
-        """Let the solver end once `stop` is set: it asks between iterations."""
+        """Let long runs of the interior point method end once `stop` is set: it asks between iterations.
+
+        Those of the simplex method, and of making a basis, are too many to ask in each: asking takes Python's lock,
+        which other threads hold. The simplex method runs for a while, and then goes on.
+        """
         from highspy import cb
 
         def ask(_kind: object, _message: str, _out: object, answer: Any, _mine: object) -> None:
@@ -141,8 +147,7 @@ class Solver:
                 answer.user_interrupt = True
 
         self.highs.setCallback(ask, None)
-        for kind in (cb.HighsCallbackType.kCallbackSimplexInterrupt, cb.HighsCallbackType.kCallbackIpmInterrupt):
-            self.highs.startCallback(kind)
+        self.interrupt = cb.HighsCallbackType.kCallbackIpmInterrupt
 
     def settle(self, until: float, patience: tuple[float, int] | None = None) -> Relaxation:
         """Solve, and add rows that the solution breaks, until there are none or the clock says `until`.
@@ -215,13 +220,19 @@ class Solver:
         inside = self.n_rows > (_LARGE if first else _WIDE)
         self.highs.setOptionValue("solver", "ipm" if inside else "simplex")
         self.highs.setOptionValue("run_crossover", "off" if self.n_rows > _WIDE else "on")
-        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + seconds)
-        self.highs.run()
-        status = self.highs.getModelStatus()
-        if status == highspy.HighsModelStatus.kOptimal:
-            return "optimal"
-        if status == highspy.HighsModelStatus.kInfeasible:
-            return "infeasible"
+        if self.stop is not None and self.n_rows > _HUGE:
+            self.highs.startCallback(self.interrupt)
+        until = time.perf_counter() + seconds
+        while (left := until - time.perf_counter()) > 0 and not (self.stop is not None and self.stop.is_set()):
+            self.highs.setOptionValue("time_limit", self.highs.getRunTime() + (left if inside else min(left, _WHILE_S)))
+            self.highs.run()
+            status = self.highs.getModelStatus()
+            if status == highspy.HighsModelStatus.kOptimal:
+                return "optimal"
+            if status == highspy.HighsModelStatus.kInfeasible:
+                return "infeasible"
+            if inside or status != highspy.HighsModelStatus.kTimeLimit:
+                break
         return "stopped"
 
     def prices(self) -> list[Floats]:
