@@ -69,7 +69,8 @@ def steps(what: str, total: int, done: int = 0) -> Generator[Callable[..., None]
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[told]}"),
     )  # fmt: skip
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    lines_above = sys.stdout.isatty()  # what is printed meanwhile; a file that takes it is not to lose it
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=lines_above)
     task = bar.add_task(what, total=total, completed=done, told="")
 
     def advance(amount: int = 1, told: str = "") -> None:

@@ -1,17 +1,23 @@
 """Methods on the programs of a split, under the same budget: time over msa, gap to the bound, CPU seconds.
 
     python benchmarks/mallocgame.py --split test --methods greedy-play,anneal,evolve,beam,random,msa,local --cpu 10 \
-        --seeds 3 --bound 30 -o mallocgame.csv
+        --seeds 3 --bound 30 --workers 2 -o mallocgame.csv
     python benchmarks/mallocgame.py --summary mallocgame.csv
 
-A row is written as soon as it is known; run again with the same file, and what is there is not done again.
+What ends is written to a journal beside the file, and the file from that: run again with the same file and budgets,
+also with more methods or seeds, and what is there is not done again. With `--workers N`, N processes play. Processor
+time is that of each, but `local` and `flow` go by wall clock: give them no more processes than there are idle cores.
 """
 
 import argparse
+import csv
+import io
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +29,19 @@ from tierplan.rl.methods.contract import Effort
 from tierplan.rl.methods.registry import play
 from tierplan.rl.program import program_of
 from tierplan.rl.programs import program_names, read_program
-from tierplan.rl.result import Result, read_results, write_results
+from tierplan.rl.result import FIELDS, Result, read_results
 from tierplan.sim.incremental.session import Simulated
+from tierplan.tasks.contract import Job, Task
+from tierplan.tasks.journal import Journal, finish
+from tierplan.tasks.open import open_pool
+from tierplan.terminal import steps, write_whole
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that workers can import this file by its name
 
 _DETERMINISTIC = ("msa", "greedy", "greedy-play", "beam")
 _BOUND = "flow"  # the row whose gap tells the bound
 _RESAMPLES = 2000
+_SMALL = "generator://convnet-v0/1?level=1"
 
 
 def bound_of(problem: Problem, seconds: float) -> float:
@@ -36,32 +49,60 @@ def bound_of(problem: Problem, seconds: float) -> float:
     return find_planner(_BOUND)(problem, Budget(seconds, workers=1), cost=Simulated(problem)).bound_s
 
 
+def point(payload: tuple[str, str | None, int, int, float, float]) -> Any:
+    """A method on a program as a row of the file; without a method, the program's bound."""
+    name, method, seed, evaluations, cpu_s, bound_s = payload
+    problem = read_program(name)
+    program = program_of(problem)
+    if method is None:
+        return bound_of(problem, bound_s) if bound_s > 0 else 0.0
+    return play(method, program, Effort(evaluations, cpu_s, seed), title=name, bound_s=bound_s)[0].row()
+
+
+def prepare() -> None:
+    """Load what is compiled, so that the first method does not pay for it."""
+    play("anneal", program_of(read_program(_SMALL)), Effort(evaluations=1))
+
+
 def measure(
-    names: Sequence[str], methods: Sequence[str], seeds: int, effort: Effort, bound_s: float, path: Path
+    names: Sequence[str], methods: Sequence[str], seeds: int, effort: Effort, bound_s: float, path: Path, workers: int
 ) -> None:
-    """Write the rows that the file lacks."""
-    known = {(r.program, r.planner, r.seed) for r in read_results(path)} if path.exists() else set()
-    for name in names:
-        wanted = [
-            (method, seed)
-            for method in methods
-            for seed in range(1 if method in _DETERMINISTIC else seeds)
-            if (name, method, seed) not in known
-        ]
-        if not wanted:
-            continue
-        problem = read_program(name)
+    """Play what the file lacks, and write it whole; what ends without a result is told."""
+    beside = path.with_suffix(".journal")
+    if path.exists() and not beside.exists():
+        raise InvalidInputError(f"'{path}' has no journal '{beside}' beside it; name another file")
+    of = f"mallocgame, {effort.evaluations} evaluations, {effort.cpu_s} s, bound {bound_s} s"
+    job, limit = Job("mallocgame:point", "mallocgame:prepare"), (effort.evaluations, effort.cpu_s)
+    with Journal.open(beside, of) as journal, open_pool(job, workers=workers) as pool:
+
+        def done(what: str, tasks: Sequence[Task]) -> None:
+            lacking = [task for task in tasks if task.key not in journal.ended]
+            with steps(what, len(tasks), len(tasks) - len(lacking)) as advance:
+                for ended in finish(lacking, pool, journal):
+                    advance(1, ended.key)
+                    if not ended.ok:
+                        print(f"{ended.key}: {ended.error}", file=sys.stderr)
+
         try:
-            program = program_of(problem)
-        except InvalidInputError as error:
-            print(f"{name}: {error}")
-            continue
-        bound = bound_of(problem, bound_s) if bound_s > 0 else 0.0
-        for method, seed in wanted:
-            limit = Effort(effort.evaluations, effort.cpu_s, seed)
-            result, _ = play(method, program, limit, title=name, bound_s=bound)
-            write_results(path, [result])
-            print(f"{name:44} {method:12} {seed} {result.time_s * 1e3:10.4f} ms, gap {result.gap:.2%}", flush=True)
+            done("bounds", [Task(name, (name, None, 0, *limit, bound_s)) for name in names])
+            done("methods", [
+                Task(f"{name} {method} {seed}", (name, method, seed, *limit, journal.ended[name].value))
+                for name in names if journal.ended[name].ok
+                for method in methods
+                for seed in range(1 if method in _DETERMINISTIC else seeds)
+            ])  # fmt: skip
+        finally:
+            _write(path, journal)
+
+
+def _write(path: Path, journal: Journal) -> None:
+    """Write the rows of a journal, sorted by program, method and seed: not by which ended first."""
+    rows: list[Any] = [ended.value for ended in journal.ended.values() if isinstance(ended.value, dict)]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, FIELDS)
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: (row["program"], row["planner"], int(row["seed"]))))
+    write_whole(path, text.getvalue())
 
 
 def summary(results: Sequence[Result]) -> list[str]:
@@ -96,6 +137,7 @@ def main() -> None:
     parser.add_argument("--cpu", type=float, default=math.inf, help="seconds of processor time for each method")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--bound", type=float, default=0.0, help="seconds for the relaxation of each program")
+    parser.add_argument("--workers", type=int, default=1, help="how many processes play")
     parser.add_argument("-o", "--output", type=Path, default=Path("mallocgame.csv"))
     parser.add_argument("--summary", type=Path)
     arguments = parser.parse_args()
@@ -104,7 +146,8 @@ def main() -> None:
         return
     names = [name for name in program_names(arguments.split) if arguments.only in name]
     effort = Effort(arguments.evaluations, arguments.cpu)
-    measure(names, arguments.methods.split(","), arguments.seeds, effort, arguments.bound, arguments.output)
+    methods, seeds = arguments.methods.split(","), arguments.seeds
+    measure(names, methods, seeds, effort, arguments.bound, arguments.output, arguments.workers)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import small
 
-from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.errors import InvalidInputError, TierplanError
 from tierplan.ir.verify import violations
 from tierplan.planner import msa
 from tierplan.planner.contract import Budget
@@ -24,6 +26,10 @@ from tierplan.rl.muzero import plan as muzero
 from tierplan.rl.program import program_of
 from tierplan.rl.programs import read_program
 from tierplan.sim.incremental.session import Simulated
+from tierplan.tasks.contract import End, Ended, Task
+
+if TYPE_CHECKING:
+    from tierplan.rl.agent.episodes import Episodes
 
 SMALL = "generator://convnet-v0/1?level=1"
 TINY = f"""
@@ -50,6 +56,8 @@ checkpoint_every: 1
         ("programs: [a]\ndiscount: 1.0", "discount is 1.0"),
         ("programs: []", "no programs"),
         ("programs: [a]\nteachers: [flwo]", "flow"),
+        ("programs: [a]\nworkers: 2", "write parts: 2 or more"),
+        ("programs: [a]\nplays: 16\nparts: 3", "16 plays in 3 parts"),
         ("- a", "keys and values"),
         ("a: [", "is no YAML"),
     ],
@@ -64,6 +72,8 @@ def test_a_bad_configuration_is_told(text: str, says: str, tmp_path: Path) -> No
 def test_a_changed_configuration_is_refused_but_more_rounds_are_not() -> None:
     before = Training(("a",), rounds=3).asdict()
     check_same(before, Training(("a",), rounds=5), "x")
+    split = Training(("a",), parts=2)
+    check_same(split.asdict(), replace(split, workers=2), "x")
     with pytest.raises(InvalidInputError, match="width = 64, the configuration says 32"):
         check_same(before, Training(("a",), width=32), "x")
 
@@ -179,3 +189,62 @@ def test_training_that_was_killed_goes_on(tmp_path: Path) -> None:
         train(read_training(config), folder, resume=True, told=rows.append)
     with pytest.raises(InvalidInputError, match="holds a training already"):
         train(read_training(config), folder, resume=False, told=rows.append)
+
+
+def _episodes(saved_s: float) -> "Episodes":
+    from tierplan.rl.agent.episodes import Episodes
+
+    rows: Any = np.full((3, 1), saved_s)
+    return Episodes(rows, rows, rows, rows, rows, rows, rows, np.array([saved_s]))
+
+
+class _Backwards:
+    """A pool in which the last task ends first."""
+
+    def __init__(self, end: End = End.DONE) -> None:
+        self.end = end
+
+    def run(self, tasks: Iterable[Task]) -> Generator[Ended]:
+        for task in reversed(list(tasks)):
+            part: Any = task.payload[0]
+            yield Ended(task.key, self.end, (_episodes(part.seed), 7, 1.5), "why")
+
+
+def test_plays_come_in_order_whichever_worker_is_first(tmp_path: Path) -> None:
+    from tierplan.rl.agent.player import Player, board_for
+    from tierplan.rl.agent.search import Searching
+    from tierplan.rl.agent.selfplay import Part, Stage, beside
+
+    program = program_of(read_program(SMALL))
+    player = Player(None, board_for(program, 1.0), program, Searching())
+    parts = [Part(player, np.zeros((3, 1), np.int64), seed) for seed in range(12)]
+    stage: Any = Stage(tmp_path / "w", _Backwards())  # pyright: ignore[reportArgumentType]
+    found = stage.play(parts, Checkpoint({}, {}))
+    assert [float(row.saved_s[0]) for row in found] == list(range(12))
+    whole = beside(found)
+    assert whole.saved_s.tolist() == whole.rewards[0].tolist() == list(range(12))
+    assert stage.cpu_s == {7: 1.5}
+    stage.pool = _Backwards(End.CRASHED)
+    with pytest.raises(TierplanError, match="crashed: why; go on with --resume"):
+        stage.play(parts, Checkpoint({}, {}))
+
+
+@pytest.mark.slow
+def test_two_workers_train_as_one_process_does(tmp_path: Path) -> None:
+    from tierplan.rl.agent.training import STATE, train
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY + f'parts: 2\nrounds: 2\nevaluate: ["{SMALL}"]\n')
+    config = read_training(path)
+    found: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
+    for workers in (1, 2):
+        rows: list[dict[str, Any]] = []
+        folder = tmp_path / str(workers)
+        train(replace(config, workers=workers), folder, resume=False, told=rows.append)
+        assert not list(folder.glob(".*"))
+        found.append(([row | {"cpu_s": ""} for row in rows], read_checkpoint(folder / STATE).arrays))
+    (rows, arrays), (others, same) = found
+    assert rows == others
+    assert float(rows[-1]["evaluated"]) > 0
+    assert arrays.keys() == same.keys()
+    assert all(np.array_equal(arrays[name], same[name]) for name in arrays)

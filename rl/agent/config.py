@@ -8,7 +8,7 @@ import yaml
 
 from tierplan.ir.errors import InvalidInputError, unknown_name
 
-_MAY_CHANGE = ("rounds", "checkpoint_every", "evaluate_every")
+_MAY_CHANGE = ("rounds", "checkpoint_every", "evaluate_every", "workers")
 TEACHERS = ("msa", "local", "flow")
 
 
@@ -21,6 +21,9 @@ class Training:
     rounds that `imitate_rounds` names, follows the best plan of the teachers; a share `reanalysis` follows the best
     play so far while search judges it anew. `curriculum`: short programs first. `evaluate` are programs that are
     played without noise, and never trained on.
+
+    The plays of a round are split into `parts` tasks of equal size, and `workers` processes play them and evaluate; by
+    1 worker, all is played in this process. What comes out depends on `parts`, and not on `workers`.
     """
 
     programs: tuple[str, ...]
@@ -34,6 +37,8 @@ class Training:
     simulations: int = 8
     gumbel: float = 1.0
     plays: int = 16
+    parts: int = 1
+    workers: int = 1
     rounds: int = 100
     updates: int = 32
     batch: int = 256
@@ -49,10 +54,17 @@ class Training:
     described: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("width", "blocks", "simulations", "plays", "rounds", "batch", "replay", "checkpoint_every",
-                     "evaluate_every", "slots"):  # fmt: skip
+        for name in ("width", "blocks", "simulations", "plays", "parts", "workers", "rounds", "batch", "replay",
+                     "checkpoint_every", "evaluate_every", "slots"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"training: {name} is {getattr(self, name)}; need at least 1")
+        if self.plays % self.parts:
+            raise InvalidInputError(f"training: {self.plays} plays in {self.parts} parts; need parts of equal size")
+        if self.workers > self.parts:
+            raise InvalidInputError(
+                f"training: {self.workers} workers, but the plays of a round are {self.parts} task(s); write parts: "
+                f"{self.workers} or more (what comes out depends on parts, and not on workers)"
+            )
         if not 0 < self.discount < 1:
             raise InvalidInputError(f"training: discount is {self.discount}; need more than 0 and less than 1")
         if not self.programs:

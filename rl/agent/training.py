@@ -24,9 +24,10 @@ from tierplan.rl.agent.network import N_FEATURES, Network
 from tierplan.rl.agent.player import Player, board_for, empty_network
 from tierplan.rl.agent.pupils import Pupil, pupils_of
 from tierplan.rl.agent.search import Searching
+from tierplan.rl.agent.selfplay import Part, Stage, beside, open_stage
 from tierplan.rl.agent.twin_tables import Sizes, sizes_of
 
-STATE, AGENT, LOG = "state.safetensors", "agent.safetensors", "log.csv"
+STATE, AGENT, LOG, _WEIGHTS = "state.safetensors", "agent.safetensors", "log.csv", ".selfplay.safetensors"
 FIELDS: tuple[str, ...] = (
     "round", "program", "cpu_s", "positions", "mean_saved", "best_saved", "policy_loss", "value_loss", "evaluated",
 )  # fmt: skip
@@ -61,17 +62,18 @@ def train(config: Training, folder: Path, *, resume: bool, told: Callable[[dict[
     tests = pupils_of(config.evaluate, config)
     sizes = sizes_of([pupil.program for pupil in (*pupils, *tests)])
     began, before = time.process_time(), state.cpu_s
-    while state.round < config.rounds:
-        row = _round(config, state, pupils, sizes)
-        state.round += 1
-        state.cpu_s = before + time.process_time() - began
-        row |= {"cpu_s": f"{state.cpu_s:.1f}"}
-        if tests and (state.round % config.evaluate_every == 0 or state.round == config.rounds):
-            row["evaluated"] = f"{_evaluated(config, state, tests, sizes):.5f}"
-        _log(folder / LOG, row)
-        told(row)
-        if state.round % config.checkpoint_every == 0 or state.round == config.rounds:
-            _save(config, state, folder)
+    with open_stage(config.workers, folder / _WEIGHTS) as stage:
+        while state.round < config.rounds:
+            row = _round(config, state, pupils, sizes, stage)
+            state.round += 1
+            state.cpu_s = before + time.process_time() - began + sum(stage.cpu_s.values())
+            row |= {"cpu_s": f"{state.cpu_s:.1f}"}
+            if tests and (state.round % config.evaluate_every == 0 or state.round == config.rounds):
+                row["evaluated"] = f"{_evaluated(config, state, tests, sizes, stage):.5f}"
+            _log(folder / LOG, row)
+            told(row)
+            if state.round % config.checkpoint_every == 0 or state.round == config.rounds:
+                _save(config, state, folder)
 
 
 def _blank(config: Training) -> _State:
@@ -93,24 +95,31 @@ def _restore(state: _State, config: Training, found: Checkpoint, where: str) -> 
 
 
 def _save(config: Training, state: _State, folder: Path) -> None:
-    shape = {"features": N_FEATURES, "width": config.width, "blocks": config.blocks, "discount": config.discount}
-    about = {"config": config.asdict(), "round": state.round, "cpu_s": state.cpu_s, **shape}
-    network = leaves_of(state.network, "network")
-    whole = network | leaves_of(state.optimiser, "optimiser")
+    network = _network(config, state)
+    whole = network.arrays | leaves_of(state.optimiser, "optimiser")
     whole |= {f"replay.{name}": rows for name, rows in state.replay.rows.items()}
     whole |= {f"best:{name}": actions for name, actions in state.best.items()}
-    write_checkpoint(folder / AGENT, Checkpoint(network, about))
-    write_checkpoint(folder / STATE, Checkpoint(whole, about | {"n": state.replay.n, "at": state.replay.at}))
+    write_checkpoint(folder / AGENT, network)
+    write_checkpoint(folder / STATE, Checkpoint(whole, network.about | {"n": state.replay.n, "at": state.replay.at}))
 
 
-def _round(config: Training, state: _State, pupils: list[Pupil], sizes: Sizes) -> dict[str, Any]:
+def _network(config: Training, state: _State) -> Checkpoint:
+    """The network with what describes it, as it is written for others to read."""
+    shape = {"features": N_FEATURES, "width": config.width, "blocks": config.blocks, "discount": config.discount}
+    about = {"config": config.asdict(), "round": state.round, "cpu_s": state.cpu_s, **shape}
+    return Checkpoint(leaves_of(state.network, "network"), about)
+
+
+def _round(config: Training, state: _State, pupils: list[Pupil], sizes: Sizes, stage: Stage) -> dict[str, Any]:
     """Play one program, and learn; what the log says of it."""
     rng = np.random.default_rng([config.seed, state.round])
     pupil = pupils[int(rng.integers(_reach(config, state.round, len(pupils))))]
     best = state.best.get(pupil.name, pupil.taught)
     forced, n_taught = _forced(config, state.round, pupil, best)
-    played = _player(config, state.network, pupil, sizes).episodes(forced, int(rng.integers(2**31)))
-    assert played is not None
+    player, seeds = _player(config, state.network, pupil, sizes), rng.integers(2**31, size=config.parts)
+    given = np.split(forced, config.parts, axis=1)
+    parts = [Part(player, own, int(seed)) for own, seed in zip(given, seeds, strict=True)]
+    played = beside(stage.play(parts, _network(config, state)))
     policy = played.policy.copy()
     policy[:, :n_taught] = np.eye(policy.shape[-1], dtype=np.float32)[played.actions[:, :n_taught]]
     state.replay.add(played, policy, config.discount)
@@ -161,14 +170,17 @@ def _player(config: Training, network: Network, pupil: Pupil, sizes: Sizes, gumb
     return Player(network, board_for(pupil.program, pupil.reference_s, sizes), pupil.program, how)
 
 
-def _evaluated(config: Training, state: _State, tests: list[Pupil], sizes: Sizes) -> float:
+def _evaluated(config: Training, state: _State, tests: list[Pupil], sizes: Sizes, stage: Stage) -> float:
     """What plays without noise save on programs that training never saw, over what the heuristics save; the mean."""
-    shares: list[float] = []
-    for pupil in tests:
-        free = np.full((pupil.program.n_visits, config.plays), FREE)
-        played = _player(config, state.network, pupil, sizes, 0.0).episodes(free, 0)
-        assert played is not None
-        shares.append(float(played.saved_s[0]) / pupil.reference_s)
+    parts = [
+        Part(
+            _player(config, state.network, pupil, sizes, 0.0),
+            np.full((pupil.program.n_visits, config.plays // config.parts), FREE), 0,
+        )
+        for pupil in tests
+    ]  # fmt: skip
+    played = stage.play(parts, _network(config, state))
+    shares = [float(found.saved_s[0]) / pupil.reference_s for found, pupil in zip(played, tests, strict=True)]
     return float(np.mean(shares))
 
 
