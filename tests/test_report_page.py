@@ -94,6 +94,11 @@ def test_the_command_writes_a_page_or_nothing(run: Run, tmp_path: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "near bandwidth" in html
+    told = json.loads(run("report", "plan.json", "-o", "told.html", "--no-what-if", "--json").out)
+    assert told["report"] == "told.html"
+    assert told["bytes"] == (tmp_path / "told.html").stat().st_size
+    assert told["time_s"] > 0
+    (tmp_path / "told.html").unlink()
     for arguments, message in (
         (("plan.json", "-o", "no/page.html"), "there is no folder 'no'"),
         (("gone.json", "-o", "other.html"), "no file 'gone.json'"),

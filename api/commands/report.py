@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tierplan.commands.options import PlanPath
+from tierplan.commands.options import AsJson, PlanPath
 
 
 def report(
@@ -17,13 +17,14 @@ def report(
     what_if: Annotated[
         bool, typer.Option("--what-if/--no-what-if", help="Whether to find out what would help most.")
     ] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Write a page that shows a plan: memory over time, timeline, traffic, largest tensors, what would help most."""
     from tierplan.ir.units import read_seconds, show_bytes
     from tierplan.page import Planned, page
     from tierplan.pipeline import simulate
     from tierplan.plans import read_plan
-    from tierplan.terminal import check_folder, steps, write_whole
+    from tierplan.terminal import check_folder, print_json, steps, write_whole
     from tierplan.what_if import n_resources, what_helps
 
     check_folder(output)
@@ -38,4 +39,7 @@ def report(
     planned = Planned(f"{file.model} on {file.hardware}", file.planner, file.status, file.bound_s, helps)
     html = page(problem, file.plan, timeline, planned).html
     write_whole(output, html)
+    if as_json:
+        print_json({"report": str(output), "bytes": len(html.encode()), "time_s": timeline.time_s})
+        return
     typer.echo(f"report written to {output} ({show_bytes(len(html.encode()))}); open it in a browser")
