@@ -18,12 +18,14 @@ from tierplan.planner.contract import Budget, Cost
 
 if TYPE_CHECKING:
     from tierplan.planner.flow_solve import Relaxation
+    from tierplan.planner.flow_wishes import Wishes
     from tierplan.planner.local._kernels import Guide
 
 PROVED = 1e-9
 _SHARE_OF_BOUND = 0.7  # of the time, at most, for relaxations
 _SHARE_OF_ROUNDING = 0.3  # of that, for rounding the last of them
 _SHARE_OF_MSA = 0.25
+_SHARE_OF_MSA_ON_MANY = 0.1  # on three tiers and more, where it rarely finds the best plan
 _SEGMENTS = 2  # into which the rest is cut: each begins at the best plan of all
 _EARLY_SEGMENTS = 6  # the same as long as no relaxation is solved that could guide the search
 _SHORTEST_S = 0.05
@@ -89,7 +91,7 @@ class _Team:
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     notes: list[str] = field(default_factory=list[str])
-    guide: "Guide | None" = None
+    wishes: "Wishes | None" = None
 
     @property
     def left_s(self) -> float:
@@ -147,7 +149,7 @@ class _Team:
 
 def _one_by_one(team: _Team) -> None:
     total = team.left_s
-    team.try_to("msa", lambda: _msa(team, _SHARE_OF_MSA / 2 * total))
+    team.try_to("msa", lambda: _msa(team, total / 2))
     team.try_to("flow", lambda: _flow(team, _SHARE_OF_BOUND * total))
     team.try_to("local", lambda: _local(team, 0))
 
@@ -160,7 +162,7 @@ def _side_by_side(team: _Team) -> None:
         team.try_to("local", lambda: _local(team, 1))
 
     def search() -> None:
-        team.try_to("msa", lambda: _msa(team, _SHARE_OF_MSA * total))
+        team.try_to("msa", lambda: _msa(team, total))
         team.try_to("local", lambda: _local(team, 0))
 
     threads = [threading.Thread(target=run, name=run.__name__) for run in (prove, search)]
@@ -184,33 +186,35 @@ def _greedy(team: _Team) -> None:
 
 
 def _msa(team: _Team, seconds: float) -> None:
+    """Run the compiler's heuristic for its share of some seconds."""
     from tierplan.planner import msa
 
-    team.offer(msa.plan(team.problem, team.share(seconds), cost=team.cost).plan)
+    share = _SHARE_OF_MSA if team.problem.n_tiers <= 2 else _SHARE_OF_MSA_ON_MANY
+    team.offer(msa.plan(team.problem, team.share(share * seconds), cost=team.cost).plan)
 
 
 def _flow(team: _Team, seconds: float) -> None:
     from tierplan.planner.flow import quick_roundings
     from tierplan.planner.flow_merge import relaxations
     from tierplan.planner.flow_solve import build_s
-    from tierplan.planner.local.guide import guide_of
+    from tierplan.planner.flow_wishes import heard
 
     if seconds < build_s(team.problem):
         return
     began = time.perf_counter()
-    whole: Relaxation | None = None
-    for merged, found in relaxations(team.problem, began + seconds, team.stop):
+    solved: dict[tuple[int, ...], Relaxation] = {}
+    for found in relaxations(team.problem, began + seconds, team.stop):
         team.raise_bound(found.bound_s)
         team.infeasible = team.infeasible or found.infeasible
         if found.solved and not found.infeasible:
-            team.guide = guide_of(found, merged=merged)
-            whole = found if merged == 1 else None
-    if whole is None or team.done:
+            solved[found.groups] = found
+            team.wishes = heard(solved.values())
+    if team.wishes is None or team.done or not team.wishes.first.is_whole:
         return
     solving_s = time.perf_counter() - began
-    _offer_all(team, quick_roundings(whole), seconds * _SHARE_OF_ROUNDING)
+    _offer_all(team, quick_roundings(team.wishes), seconds * _SHARE_OF_ROUNDING)
     if not team.done and solving_s * _FEW_CASES < seconds:
-        _dive(team, whole, seconds)
+        _dive(team, team.wishes.first, seconds)
 
 
 def _offer_all(team: _Team, candidates: Iterable[Plan | None], seconds: float) -> None:
@@ -238,14 +242,39 @@ def _dive(team: _Team, found: "Relaxation", seconds: float) -> None:
 
 
 def _local(team: _Team, member: int) -> None:
+    """Search on from the best plan of all; once for each new relaxation, from a plan near it, even if it is slower."""
+    from tierplan.planner.local.guide import guide_of
     from tierplan.planner.local.plan import plan as local
 
     total, seed = team.left_s, 0
+    wishes: Wishes | None = None
+    guide: Guide | None = None
     while not team.done:
-        length = total / (_SEGMENTS if team.guide is not None else _EARLY_SEGMENTS)
-        limit = team.share(min(length, team.left_s), seed=2 * seed + member, evaluations=team.budget.evaluations)
-        found = local(team.problem, limit, start=team.best, cost=team.cost, guide=team.guide)
+        start, n_segments = team.best, _SEGMENTS if wishes is not None else _EARLY_SEGMENTS
+        if team.wishes is not wishes and team.wishes is not None:
+            wishes, n_segments = team.wishes, _EARLY_SEGMENTS
+            guide = guide_of(wishes)
+            start = _near(team, wishes, total / n_segments * _SHARE_OF_ROUNDING) or start
+        limit = team.share(
+            min(total / n_segments, team.left_s), seed=2 * seed + member, evaluations=team.budget.evaluations
+        )
+        found = local(team.problem, limit, start=start, cost=team.cost, guide=guide)
         team.offer(found.plan)
         seed += 1
         if team.budget.evaluations is not None or found.plan is None:
             return
+
+
+def _near(team: _Team, wishes: "Wishes", seconds: float) -> Plan | None:
+    """The best of a few plans near relaxations, made within some seconds unless evaluations are counted."""
+    from tierplan.planner.flow import near
+
+    best, best_s, until = None, float("inf"), time.perf_counter() + seconds
+    for candidate in near(wishes):
+        if candidate is not None and not any(True for _ in violations(team.problem, candidate)):
+            team.offer(candidate)
+            if (candidate_s := team.cost(candidate)) < best_s:
+                best, best_s = candidate, candidate_s
+        if team.done or (team.budget.evaluations is None and time.perf_counter() > until):
+            break
+    return best

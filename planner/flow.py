@@ -14,13 +14,18 @@ from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
 from tierplan.planner.contract import Budget, Cost
 from tierplan.planner.flow_dive import dive
 from tierplan.planner.flow_merge import relaxations
-from tierplan.planner.flow_round import STYLES, rounded
+from tierplan.planner.flow_round import STYLES, Style, rounded
 from tierplan.planner.flow_solve import Relaxation, build_s
+from tierplan.planner.flow_wishes import Wishes, heard
 
 PROVED = 1e-9  # a cost this close to the bound, relatively, is the best possible: the rest is rounding
 _SHARE_OF_BOUND = 0.6  # of the budget; the rest is for plans
 _SLACKS = (1.5, 2.5, 1.0)
 _THRESHOLDS = (0.5, 0.2)
+_PROMISING = (
+    (Style(1.0, "fraction", True), 0.2), (Style(1.0, "size", True), 0.5), (Style(1.0, "value", True), 0.2),
+    (Style(0.5, "due", False), 0.5), (Style(0.5, "fraction", True), 0.2), (Style(1.0, "size", True), 0.8),
+)  # fmt: skip
 
 
 def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
@@ -84,30 +89,40 @@ def _run(search: _Search, budget: Budget, start: Plan | None, until: float) -> N
     left = _SHARE_OF_BOUND * (until - time.perf_counter())
     if left < build_s(problem):
         return
-    found, whole = None, False
-    for merged, found in relaxations(problem, time.perf_counter() + left, budget.stop):
+    solved: dict[tuple[int, ...], Relaxation] = {}
+    for found in relaxations(problem, time.perf_counter() + left, budget.stop):
         search.bound_s = max(search.bound_s, found.bound_s)
         search.infeasible = search.infeasible or found.infeasible
-        whole = merged == 1 and found.solved and not found.infeasible
-    if found is None or not whole:
+        if found.solved and not found.infeasible:
+            solved[found.groups] = found
+    if not solved or search.infeasible:
         return
-    for candidate in roundings(found, until, budget.stop):
+    for candidate in roundings(heard(solved.values()), until, budget.stop):
         search.offer(candidate)
         if search.closed or budget.stopped or time.perf_counter() > until:
             return
 
 
-def roundings(found: Relaxation, until: float, stop: Event | None = None) -> Iterator[Plan | None]:
-    """Plans near a solved relaxation, to be verified; None for those that came to nothing."""
-    yield from quick_roundings(found)
-    yield from dives(found, until, stop)
+def roundings(wishes: Wishes, until: float, stop: Event | None = None) -> Iterator[Plan | None]:
+    """Plans near solved relaxations, to be verified; None for those that came to nothing."""
+    yield from quick_roundings(wishes)
+    if wishes.first.is_whole:
+        yield from dives(wishes.first, until, stop)
 
 
-def quick_roundings(found: Relaxation) -> Iterator[Plan | None]:
-    """As `roundings`, only those for which nothing is solved again."""
-    for threshold in _THRESHOLDS:
-        for style in STYLES:
-            yield rounded(found, {}, style, threshold)
+def quick_roundings(wishes: Wishes) -> Iterator[Plan | None]:
+    """As `roundings`, only those for which nothing is solved again, the most promising first."""
+    rest = [(style, threshold) for threshold in _THRESHOLDS for style in STYLES]
+    for style, threshold in dict.fromkeys((*_PROMISING, *rest)):
+        yield rounded(wishes, {}, style, threshold)
+
+
+def near(wishes: Wishes) -> Iterator[Plan | None]:
+    """A few plans near relaxations: what all wish together, and what each wishes alone, in several styles."""
+    alone = [Wishes([found]) for found in wishes.relaxations] if len(wishes.relaxations) > 1 else []
+    for style, threshold in _PROMISING:
+        for heeded in (wishes, *alone):
+            yield rounded(heeded, {}, style, threshold)
 
 
 def dives(found: Relaxation, until: float, stop: Event | None = None) -> Iterator[Plan | None]:
@@ -115,4 +130,4 @@ def dives(found: Relaxation, until: float, stop: Event | None = None) -> Iterato
     for slack in _SLACKS:
         whole, fixed = dive(found, slack, until, stop)
         for style in STYLES:
-            yield rounded(whole, fixed, style)
+            yield rounded(Wishes([whole]), fixed, style)

@@ -1,7 +1,7 @@
 """Fewer tiers for the relaxation: the fastest ones merged into one that does all that they could do together."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from threading import Event
 
@@ -13,52 +13,98 @@ from tierplan.planner.flow_solve import Relaxation, stages
 from tierplan.planner.flow_stock import room_bytes
 
 _LONGER = 3.0  # so many times as long takes the next larger relaxation, about
+_TIGHTER = 2.0  # so many times as large the bound of a cut becomes with flows, at most, nearly always
 
 
-def relaxations(problem: Problem, until: float, stop: Event | None = None) -> Iterator[tuple[int, Relaxation]]:
-    """Relaxations of the problem, each with the number of its fastest tiers that are merged in it; the last with 1.
+def relaxations(problem: Problem, until: float, stop: Event | None = None) -> Iterator[Relaxation]:
+    """Relaxations of the problem, those with fewest tiers first, while the clock leaves time.
 
-    From those with fewest tiers on, each without flows and with them, while the clock leaves time
-    (`time.perf_counter` says less than `until`). All bounds are valid, and none need be the best. One that holds no
-    plan is the last.
+    First each cut: the fastest tiers merged into one and the others into another. Then only the fastest are merged,
+    ever fewer of them, and at last none. Each without flows and with them. `until`: of `time.perf_counter`. All bounds
+    are valid, and none need be the best. One that holds no plan is the last.
     """
+    began = time.perf_counter()
+    for found in _cuts(problem, until, stop):
+        yield found
+        if found.infeasible:
+            return
     for m in (*sorted(short_groups(problem), reverse=True), 1):
-        began = time.perf_counter()
-        if began >= until or (stop is not None and stop.is_set()):
-            return
-        found = None
-        for found in stages(merged(problem, m) if m > 1 else problem, until, stop):
-            yield m, found
+        if m == problem.n_tiers - 1 > 1:
+            continue
         ended = time.perf_counter()
-        if found is None or found.infeasible or not found.solved or ended + _LONGER * (ended - began) > until:
+        if ended + (_LONGER * (ended - began) if m > 1 or problem.n_tiers > 2 else 0.0) > until:
+            return
+        began, found = ended, None
+        for found in stages(merged(problem, _prefix(problem, m)) if m > 1 else problem, until, stop):
+            found = _of(problem, _prefix(problem, m), found) if m > 1 else found
+            yield found
+        if found is None or found.infeasible or not found.solved:
             return
 
 
-def merged(problem: Problem, m: int) -> Problem:
-    """The problem on a machine whose `m` fastest tiers are one tier, with the room and the bandwidth of all.
+def _cuts(problem: Problem, until: float, stop: Event | None) -> Iterator[Relaxation]:
+    """The relaxations of two tiers: all without flows, then, with flows, those that may bound best.
 
-    No legal plan takes longer there, so that what bounds the plans of the merged problem bounds those of `problem`.
+    Last of all that in which the fastest tier is alone: it takes longest, and rarely bounds best.
+    """
+    groups = [tuple(int(k >= m) for k in range(problem.n_tiers)) for m in range(1, problem.n_tiers)]
+    best_s = 0.0
+    for of_round in (groups[1:], groups[:1]) if len(groups) > 1 else ():
+        rest: list[tuple[float, tuple[int, ...], Iterator[Relaxation]]] = []
+        for group in reversed(of_round):
+            later = stages(merged(problem, group), until, stop)
+            found = _of(problem, group, next(later))
+            best_s = max(best_s, found.bound_s)
+            rest.append((found.bound_s, group, later))
+            yield found
+        for bound_s, group, later in sorted(rest, key=lambda one: -one[0]):
+            if (
+                bound_s * _TIGHTER >= best_s
+                and time.perf_counter() < until
+                and not (stop is not None and stop.is_set())
+            ):
+                for found in later:
+                    best_s = max(best_s, found.bound_s)
+                    yield _of(problem, group, found)
+
+
+def _of(problem: Problem, group: tuple[int, ...], found: Relaxation) -> Relaxation:
+    return replace(found, whole=problem, group=group)
+
+
+def _prefix(problem: Problem, m: int) -> tuple[int, ...]:
+    """Groups in which the `m` fastest tiers are one."""
+    return tuple(max(k - (m - 1), 0) for k in range(problem.n_tiers))
+
+
+def merged(problem: Problem, group: Sequence[int]) -> Problem:
+    """The problem on a machine on which tiers of one group are one tier, with the room and the bandwidth of all.
+
+    `group[k]`: the group of tier k; groups are numbered from the fastest on, and hold neighbours. No legal plan takes
+    longer there, so that what bounds the plans of the merged problem bounds those of `problem`.
 
     Source: docs/bounds.md, "Fewer tiers".
     """
-    crossing = _crossing(problem.links, m)
+    crossing = _crossing(problem.links, group)
     link_of = {link: new for new, links in enumerate(crossing.values()) for link in links}
+    of_tier = np.array(group, dtype=np.int64)
     return replace(
         problem,
-        tiers=_tiers(problem, m, link_of),
+        tiers=_tiers(problem, of_tier, link_of),
         links=_links(problem.links, crossing),
-        home=np.where(problem.home < 0, problem.home, np.maximum(problem.home - (m - 1), 0)),
-        choices=tuple(_choice(choice, m, list(crossing.values())) for choice in problem.choices),
+        home=np.where(problem.home < 0, problem.home, of_tier[np.maximum(problem.home, 0)]),
+        choices=tuple(_choice(choice, of_tier, list(crossing.values())) for choice in problem.choices),
     )
 
 
-def _crossing(links: Links, m: int) -> dict[tuple[int, int], list[int]]:
-    """The links by the merged tiers that they connect; those between tiers of the group are left out."""
+def _crossing(links: Links, group: Sequence[int]) -> dict[tuple[int, int], list[int]]:
+    """The links by the groups that they connect; those within a group are left out."""
     found: dict[tuple[int, int], list[int]] = {}
-    source, target = (np.maximum(ends - (m - 1), 0).tolist() for ends in (links.source, links.target))
-    for link, pair in enumerate(zip(source, target, strict=True)):
-        if pair != (0, 0):
-            found.setdefault(pair, []).append(link)
+    sources: list[int] = links.source.tolist()
+    targets: list[int] = links.target.tolist()
+    for link, (j, k) in enumerate(zip(sources, targets, strict=True)):
+        if group[j] != group[k]:
+            found.setdefault((group[j], group[k]), []).append(link)
     return found
 
 
@@ -75,50 +121,57 @@ def _links(links: Links, crossing: dict[tuple[int, int], list[int]]) -> Links:
     )
 
 
-def _tiers(problem: Problem, m: int, link_of: dict[int, int]) -> Tiers:
-    tiers = problem.tiers
+def _tiers(problem: Problem, group: Ints, link_of: dict[int, int]) -> Tiers:
+    tiers, members = problem.tiers, [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]
 
     def total(values: Floats) -> Floats:
-        return np.concatenate(([values[:m].sum()], values[m:]))
+        return np.array([values[of_group].sum() for of_group in members])
 
     def least(values: Floats) -> Floats:
-        return np.concatenate(([values[:m].min()], values[m:]))
+        return np.array([values[of_group].min() for of_group in members])
 
     def link(links: Ints) -> Ints:
-        return np.array([NO_LINK, *(link_of.get(i, NO_LINK) for i in links[m:].tolist())], dtype=np.int64)
+        passed = [{link_of.get(int(links[k]), NO_LINK) for k in of_group if tiers.direct[k]} for of_group in members]
+        return np.array([found.pop() if len(found) == 1 else NO_LINK for found in passed], dtype=np.int64)
 
-    room = np.concatenate(([sum(room_bytes(problem, k) for k in range(m))], tiers.usable[m:])).astype(np.int64)
+    def room(of_group: Ints) -> int:
+        alone = len(of_group) == 1
+        return int(tiers.usable[of_group[0]]) if alone else sum(room_bytes(problem, int(k)) for k in of_group)
+
+    usable = np.array([room(of_group) for of_group in members], dtype=np.int64)
+    alone = np.array([len(of_group) == 1 for of_group in members])
+    first = [int(of_group[0]) for of_group in members]
     return Tiers(
-        names=("+".join(tiers.names[:m]), *tiers.names[m:]),
-        capacity=np.concatenate((room[:1], tiers.capacity[m:])),
-        usable=room,
-        alignment=np.concatenate(([tiers.alignment[:m].min()], tiers.alignment[m:])),
+        names=tuple("+".join(tiers.names[k] for k in of_group) for of_group in members),
+        capacity=np.where(alone, tiers.capacity[first], usable),
+        usable=usable,
+        alignment=np.array([tiers.alignment[of_group].min() for of_group in members], dtype=np.int64),
         read_bandwidth=total(tiers.read_bandwidth),
         write_bandwidth=total(tiers.write_bandwidth),
         latency_s=least(tiers.latency_s),
-        direct=np.concatenate(([tiers.direct[:m].any()], tiers.direct[m:])),
+        direct=np.array([tiers.direct[of_group].any() for of_group in members]),
         read_link=link(tiers.read_link),
         write_link=link(tiers.write_link),
-        read_curve=((), *tiers.read_curve[m:]),
+        read_curve=tuple(tiers.read_curve[k] if one else () for k, one in zip(first, alone, strict=True)),
         read_j=least(tiers.read_j),
         write_j=least(tiers.write_j),
     )
 
 
-def _choice(choice: Choice, m: int, crossing: list[list[int]]) -> Choice:
-    return replace(choice, alternatives=tuple(_alternative(a, m, crossing) for a in choice.alternatives))
+def _choice(choice: Choice, group: Ints, crossing: list[list[int]]) -> Choice:
+    return replace(choice, alternatives=tuple(_alternative(a, group, crossing) for a in choice.alternatives))
 
 
-def _alternative(alternative: Alternative, m: int, crossing: list[list[int]]) -> Alternative:
+def _alternative(alternative: Alternative, group: Ints, crossing: list[list[int]]) -> Alternative:
     def total(values: tuple[int, ...]) -> tuple[int, ...]:
-        return (sum(values[:m]), *values[m:]) if values else ()
+        return tuple(np.bincount(group, values).astype(np.int64).tolist()) if values else ()
 
     effects = tuple(
         replace(
             effect,
             tier_read=total(effect.tier_read),
             tier_write=total(effect.tier_write),
-            link=tuple(sum(effect.link[i] for i in group) for group in crossing) if effect.link else (),
+            link=tuple(sum(effect.link[i] for i in links) for links in crossing) if effect.link else (),
         )
         for effect in alternative.effects
     )

@@ -1,5 +1,6 @@
 """From the fractions of the relaxation to plans: wishes tensor by tensor, fitted into real room."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,12 +8,13 @@ import numpy as np
 
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Mode
-from tierplan.planner.flow_solve import Relaxation
 from tierplan.planner.flow_tell import Telling, Wish
-from tierplan.planner.flow_wish import value, wish
+from tierplan.planner.flow_wishes import Wishes
 from tierplan.planner.stories import Rooms
 from tierplan.planner.supply import Supply, busy_s, own_s
 from tierplan.planner.visits import Visit
+
+_FILLS = (1.0, 0.9, 0.7)  # shares of rooms for tensors that fit there, until all tensors fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,82 +36,87 @@ STYLES = tuple(
 )
 
 
-def rounded(found: Relaxation, fixed: dict[int, Wish], style: Style, threshold: float = 0.5) -> Plan | None:
-    """A plan near a solution of the relaxation, with what is `fixed` as it is; None if some tensor fits nowhere."""
-    return _Rounding(found, fixed, style, threshold).plan()
+def rounded(wishes: Wishes, fixed: dict[int, Wish], style: Style, threshold: float = 0.5) -> Plan | None:
+    """A plan near what relaxations wish, with what is `fixed` as it is; None if some tensor fits nowhere."""
+    return _Rounding(wishes, fixed, style, threshold).plan()
 
 
 class _Rounding:
     """Rounds a relaxation in one style."""
 
-    def __init__(self, found: Relaxation, fixed: dict[int, Wish], style: Style, threshold: float) -> None:
-        self.found, self.style, self.problem = found, style, found.lp.problem
-        lp, x = found.lp, found.x
+    def __init__(self, wishes: Wishes, fixed: dict[int, Wish], style: Style, threshold: float) -> None:
+        self.of, self.style, self.problem = wishes, style, wishes.problem
+        lp, x = wishes.first.lp, wishes.first.x
         self.taken = [int(np.argmax(x[group])) for group in lp.taken]
-        self.wishes = {
-            t: fixed.get(t) or wish(lp, x, places, threshold) for t, places in enumerate(lp.places.of_tensor) if places
-        }
-        self.supply = self._supply()
-        self.rooms = Rooms(self.problem, self.taken)
+        self.visits = {t: visits for t in range(wishes.n_tensors) if (visits := wishes.visits(t))}
+        self.wishes = {t: fixed.get(t) or wishes.wish(t, threshold) for t in self.visits}
 
     def plan(self) -> Plan | None:
-        """The plan, or None if some tensor fits nowhere."""
-        for x in self._order(list(self.wishes), self.wishes):
-            if not self._fit(x, self.wishes[x]):
-                return None
-        return self.rooms.plan()
+        """The plan, or None if some tensor fits nowhere, even among the first, and if others leave room for it."""
+        order, urgent = self._order(list(self.wishes), self.wishes), list[int]()
+        for fill in _FILLS:
+            self.supply, self.rooms = self._supply(), Rooms(self.problem, self.taken)
+            missing = next((x for x in (*urgent, *order) if not self._fit_or_squeeze(x, fill)), None)
+            if missing is None:
+                return self.rooms.plan()
+            if missing not in urgent:
+                urgent.append(missing)
+                order.remove(missing)
+        return None
+
+    def _fit_or_squeeze(self, x: int, fill: float) -> bool:
+        """Fit a tensor where this share of each room is not exceeded, or else where it can be."""
+        whole = [room.usable for room in self.rooms.of_tier]
+        for room in self.rooms.of_tier:
+            room.usable = int(room.usable * fill)
+        fits = self._fit(x, self.wishes[x])
+        for room, usable in zip(self.rooms.of_tier, whole, strict=True):
+            room.usable = usable
+        return fits or (fill < 1.0 and self._fit(x, self.wishes[x]))
 
     def _supply(self) -> Supply:
         """What steps leave to copies if each access is served as is wished, or at the pace of the relaxation."""
-        problem, lp, x = self.problem, self.found.lp, self.found.x
-        if not self.style.own_pace:
+        problem, found = self.problem, self.of.first
+        if not self.style.own_pace and found.is_whole:
+            lp, x = found.lp, found.x
             busy = lp.streams.fixed.copy()
             np.add.at(busy, (lp.streams.resource, lp.streams.step), lp.streams.value * x[lp.streams.column])
-            return Supply(problem, np.diff(self.found.begin_s), busy)
+            return Supply(problem, np.diff(found.begin_s), busy)
         serves = np.zeros(len(problem.access_tensor), dtype=np.int64)
         for t, wanted in self.wishes.items():
-            for place, tier in zip(lp.places.of_tensor[t], wanted.tier, strict=True):
-                if not place.visit.is_end:
-                    serves[place.visit.access] = tier
+            for visit, tier in zip(self.visits[t], wanted.tier, strict=True):
+                if not visit.is_end:
+                    serves[visit.access] = tier
         busy = busy_s(problem, serves, self.taken)
         return Supply(problem, own_s(problem, busy, self.taken), busy)
 
     def _order(self, used: list[int], wishes: dict[int, Wish]) -> list[int]:
         """What lies throughout first, largest first; then what must lie somewhere by style."""
-        problem, of_tensor = self.problem, self.found.lp.places.of_tensor
-        size = problem.size
-
-        def fraction(x: int) -> float:
-            shares = [
-                value(self.found.x, place.lies[k])
-                for place, k in zip(of_tensor[x], wishes[x].tier, strict=True)
-                if k != wishes[x].base and k in place.lies
-            ]
-            return min(shares, default=1.0)
+        problem, size = self.problem, self.problem.size
 
         def key(x: int) -> tuple[float, ...]:
-            places, wish = of_tensor[x], wishes[x]
-            circular = places[0].visit.before is not None and places[0].visit.before >= 0
+            visits, wish = self.visits[x], wishes[x]
+            circular = visits[0].before is not None and visits[0].before >= 0
             static = circular and all(k == wish.base for k in wish.tier)
             if static:
                 return (0.0, -float(size[x]))
-            length = places[-1].visit.step - places[0].visit.step + 1
+            length = visits[-1].step - visits[0].step + 1
             n_bytes = sum(
-                int(problem.access_read[p.visit.access] + problem.access_write[p.visit.access])
-                for p in places
-                if not p.visit.is_end
+                int(problem.access_read[visit.access] + problem.access_write[visit.access])
+                for visit in visits
+                if not visit.is_end
             )
             loads = [
-                p.visit.step
-                for p, k, kept in zip(places, wish.tier, wish.kept, strict=True)
-                if k != wish.base and p.visit.before is not None and not kept
+                visit.step
+                for visit, k, kept in zip(visits, wish.tier, wish.kept, strict=True)
+                if k != wish.base and visit.before is not None and not kept
             ]
             if self.style.order == "due":  # from the end backwards: each copy in one go before the next begins
                 return (2.0, -float(loads[0]), -float(size[x])) if loads else (1.0, -float(size[x]) * length)
             by = {
                 "value": -n_bytes / (max(1, int(size[x])) * length),
                 "size": -float(size[x]) * length,
-                "fraction": -round(fraction(x), 3),
+                "fraction": -round(self.of.fraction(x, wish), 3),
             }
             return (1.0, by[self.style.order], -float(size[x]))
 
@@ -117,9 +124,11 @@ class _Rounding:
 
     def _fit(self, x: int, wish: Wish) -> bool:
         """Fit the story that is wished for, or one with fewer runs in fast tiers."""
-        places = self.found.lp.places.of_tensor[x]
-        visits = [place.visit for place in places]
-        for modest in _ever_more_modest(self.problem.tiers.direct.tolist(), visits, wish):
+        visits, modest_ones = (
+            self.visits[x],
+            _ever_more_modest(self.problem.tiers.direct.tolist(), self.visits[x], wish),
+        )
+        for modest in itertools.chain([self.of.hastened(x, wish)], modest_ones):
             for wraps in (True, False):
                 telling = Telling(self.problem, visits, self.supply, share=self.style.share)
                 story = telling.tell(modest, wraps=wraps)
@@ -153,6 +162,10 @@ def _ever_more_modest(direct: list[bool], visits: list[Visit], wish: Wish) -> It
         yield Wish(wish.base, tuple(k for _ in visits), tuple(False for _ in visits))
         yield Wish(wish.base, tuple(k for _ in visits), tuple(True for _ in visits))
     if not has_home:
+        for base in range(wish.base + 1, len(direct)):
+            tier = tuple(base if k == wish.base and direct[base] else k for k in wish.tier)
+            yield Wish(base, tier, wish.kept)
+            yield Wish(base, tier, tuple(False for _ in visits))
         for base in range(len(direct)):
             for k in direct_tiers:
                 yield Wish(base, tuple(base if direct[base] else k for _ in visits), tuple(False for _ in visits))

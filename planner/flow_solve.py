@@ -38,6 +38,8 @@ class Relaxation:
     """A solved relaxation: fractions by column, the beginning of each step in seconds, and the proved bound.
 
     `solved`: the fractions are a solution. `infeasible`: the rows contradict each other, so that no legal plan exists.
+    `whole`: the problem whose plans it bounds, if not that of the program, which then has tiers of it merged:
+    tier k is in `group[k]`.
     """
 
     lp: Lp
@@ -46,6 +48,23 @@ class Relaxation:
     bound_s: float
     solved: bool = False
     infeasible: bool = False
+    whole: Problem | None = None
+    group: tuple[int, ...] = ()
+
+    @property
+    def problem(self) -> Problem:
+        """The problem whose plans it bounds."""
+        return self.whole or self.lp.problem
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """The tier of the program for each tier of the problem."""
+        return self.group or tuple(range(self.lp.problem.n_tiers))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no tiers are merged."""
+        return self.whole is None
 
 
 def build_s(problem: Problem) -> float:

@@ -17,6 +17,7 @@ from tierplan.planner.contract import Budget
 from tierplan.planner.flow_dive import dive
 from tierplan.planner.flow_round import STYLES, rounded
 from tierplan.planner.flow_solve import relax
+from tierplan.planner.flow_wishes import Wishes
 from tierplan.sim.incremental.session import Simulated
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -40,7 +41,7 @@ def test_every_rounding_is_legal(problem: Problem) -> None:
         return
     whole, fixed = dive(found, 1.5, time.perf_counter() + 5.0)
     for style in STYLES:
-        for plan in (rounded(found, {}, style), rounded(whole, fixed, style)):
+        for plan in (rounded(Wishes([found]), {}, style), rounded(Wishes([whole]), fixed, style)):
             assert plan is None or list(violations(problem, plan)) == []
 
 

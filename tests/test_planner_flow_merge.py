@@ -1,6 +1,8 @@
 """Fewer tiers in the relaxation: what passes through the fastest tiers is counted, and no legal plan is faster."""
 
+import itertools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,15 +21,21 @@ from tierplan.sim.timeline import cost_s
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 
+def neighbours(n_tiers: int) -> list[tuple[int, ...]]:
+    """All ways to merge neighbouring tiers into two groups or more."""
+    steps = itertools.product((0, 1), repeat=n_tiers - 1)
+    return [tuple(itertools.accumulate((0, *step))) for step in steps if 0 < sum(step) < n_tiers - 1]
+
+
 @given(planned())
 @settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 def test_no_legal_plan_beats_the_bound_of_fewer_tiers(case: tuple[Problem, Plan]) -> None:
     problem, plan = case
     assume(problem.n_tiers > 2)
     tight = shrunk(problem, without_whole_turns(problem, plan))
-    for m in range(2, problem.n_tiers):
+    for group in neighbours(problem.n_tiers):
         for flows in (False, True):
-            found = Solver(build(merged(tight, m), flows=flows)).settle(time.perf_counter() + 20.0)
+            found = Solver(build(merged(tight, group), flows=flows)).settle(time.perf_counter() + 20.0)
             assert not found.infeasible
             assert found.bound_s <= cost_s(problem, plan)
             assert found.begin_s[-1] <= cost_s(problem, plan) * (1 + 1e-6) + 1e-12
@@ -51,10 +59,11 @@ def test_what_does_not_fit_in_the_fastest_tiers_leaves_through_both(sram: int, h
     # and back in 1 s, or streamed in 100 s; all have left before the first one returns.
     problem = there_and_back(10, sram=sram, hbm=hbm)
     least = 5 * 2 * 1.0
-    found = {m: r.bound_s for m, r in relaxations(problem, time.perf_counter() + 20.0)}
-    assert found.keys() == {1, 2}
-    assert found[1] == pytest.approx(least, rel=0.1)
-    assert found[2] == pytest.approx(least, rel=0.1)
+    found = {r.groups: r.bound_s for r in relaxations(problem, time.perf_counter() + 20.0)}
+    assert found.keys() == {(0, 0, 1), (0, 1, 1), (0, 1, 2)}
+    assert found[0, 1, 2] == pytest.approx(least, rel=0.1)
+    assert found[0, 0, 1] == pytest.approx(least, rel=0.1)
+    assert found[0, 1, 1] < 0.5 * least
     assert relax(there_and_back(10, sram=sram, hbm=2000), 20.0).bound_s < 0.2 * least
 
 
@@ -69,7 +78,7 @@ def test_the_merged_tier_has_the_room_and_the_bandwidth_of_all() -> None:
     problem = small.problem(
         ["read x"], {"x": 10}, home=["x"], on=small.machine(tiers=tiers, links=links, home="c"), choices=[choice]
     )
-    few = merged(problem, 2)
+    few = merged(problem, (0, 0, 1))
     assert few.tiers.names == ("a+b", "c")
     assert few.tiers.usable.tolist() == [
         1000 + 99 + 250 + 19,
@@ -86,3 +95,22 @@ def test_the_merged_tier_has_the_room_and_the_bandwidth_of_all() -> None:
     assert taken.reserved == (30, 30)
     assert taken.effects == (Effect(0, 1.0, (3, 3), (9, 6), (17,)),)
     assert np.array_equal(few.size, problem.size)
+
+
+def test_a_merged_slow_tier_keeps_a_link_that_all_that_is_read_there_passes() -> None:
+    tiers = (
+        Tier("a", 1000, 100.0, 90.0), Tier("b", 5000, 10.0, 9.0, read_link="b-a", write_link="a-b"),
+        Tier("c", 90_000, 1.0, 1.0, direct=False),
+    )  # fmt: skip
+    links = [Link("b-a", "b", "a", 5.0), Link("a-b", "a", "b", 4.0), Link("c-b", "c", "b", 3.0)]
+    problem = small.problem(["read x"], {"x": 10}, home=["x"], on=small.machine(tiers=tiers, links=links, home="c"))
+    few = merged(problem, (0, 1, 1))
+    assert few.tiers.names == ("a", "b+c")
+    assert few.tiers.usable.tolist()[0] == 1000
+    assert few.tiers.direct.tolist() == [True, True]
+    assert few.links.names == ("b-a", "a-b")
+    assert few.tiers.read_link.tolist() == [NO_LINK, 0]
+    assert few.tiers.write_link.tolist() == [NO_LINK, 1]
+    assert few.home.tolist() == [1]
+    two_ways = replace(problem, tiers=replace(problem.tiers, direct=np.array([True, True, True])))
+    assert merged(two_ways, (0, 1, 1)).tiers.read_link.tolist() == [NO_LINK, NO_LINK]
