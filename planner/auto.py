@@ -26,8 +26,7 @@ _SHARE_OF_BOUND = 0.7  # of the time, at most, for relaxations
 _SHARE_OF_ROUNDING = 0.3  # of that, for rounding the last of them
 _SHARE_OF_MSA = 0.25
 _SHARE_OF_MSA_ON_MANY = 0.1  # on three tiers and more, where it rarely finds the best plan
-_SEGMENTS = 2  # into which the rest is cut: each begins at the best plan of all
-_EARLY_SEGMENTS = 6  # the same as long as no relaxation is solved that could guide the search
+_SEGMENTS = 5  # into which the time of a search is cut
 _SHORTEST_S = 0.05
 _POLL_S = 0.02
 _SWITCH_S = 1e-3
@@ -242,22 +241,24 @@ def _dive(team: _Team, found: "Relaxation", seconds: float) -> None:
 
 
 def _local(team: _Team, member: int) -> None:
-    """Search on from the best plan of all; once for each new relaxation, from a plan near it, even if it is slower."""
+    """Search on from the best plan of all, and in turn from plans near relaxations, even if they are slower.
+
+    Such a plan is far from the best that were found so far, and what is found from there often ends better.
+    """
     from tierplan.planner.local.guide import guide_of
     from tierplan.planner.local.plan import plan as local
 
-    total, seed = team.left_s, 0
+    length_s, seed = team.left_s / _SEGMENTS, 0
     wishes: Wishes | None = None
     guide: Guide | None = None
+    starts: list[Plan] = []
     while not team.done:
-        start, n_segments = team.best, _SEGMENTS if wishes is not None else _EARLY_SEGMENTS
         if team.wishes is not wishes and team.wishes is not None:
-            wishes, n_segments = team.wishes, _EARLY_SEGMENTS
+            wishes = team.wishes
             guide = guide_of(wishes)
-            start = _near(team, wishes, total / n_segments * _SHARE_OF_ROUNDING) or start
-        limit = team.share(
-            min(total / n_segments, team.left_s), seed=2 * seed + member, evaluations=team.budget.evaluations
-        )
+            starts = _near(team, wishes, length_s * _SHARE_OF_ROUNDING)[member:]
+        start = starts.pop(0) if starts and seed % 2 == 0 else team.best
+        limit = team.share(min(length_s, team.left_s), seed=2 * seed + member, evaluations=team.budget.evaluations)
         found = local(team.problem, limit, start=start, cost=team.cost, guide=guide)
         team.offer(found.plan)
         seed += 1
@@ -265,16 +266,16 @@ def _local(team: _Team, member: int) -> None:
             return
 
 
-def _near(team: _Team, wishes: "Wishes", seconds: float) -> Plan | None:
-    """The best of a few plans near relaxations, made within some seconds unless evaluations are counted."""
+def _near(team: _Team, wishes: "Wishes", seconds: float) -> list[Plan]:
+    """Plans near relaxations, cheapest first, made within some seconds unless evaluations are counted."""
     from tierplan.planner.flow import near
 
-    best, best_s, until = None, float("inf"), time.perf_counter() + seconds
+    found: dict[float, Plan] = {}
+    until = time.perf_counter() + seconds
     for candidate in near(wishes):
         if candidate is not None and not any(True for _ in violations(team.problem, candidate)):
             team.offer(candidate)
-            if (candidate_s := team.cost(candidate)) < best_s:
-                best, best_s = candidate, candidate_s
+            found[team.cost(candidate)] = candidate
         if team.done or (team.budget.evaluations is None and time.perf_counter() > until):
             break
-    return best
+    return [found[seconds] for seconds in sorted(found)]
