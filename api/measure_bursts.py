@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tierplan.ir.execution import Burst
-from tierplan.measure_disk import CHUNKS, THREADS
+from tierplan.measure_disk import CHUNKS, THREADS, enough_threads
 from tierplan.measure_memory import LEAST_ROUNDS
 from tierplan.parallel_reader import ParallelReader, aligned_bytes
 from tierplan.scratch_file import ScratchFile
@@ -65,3 +65,12 @@ def _burst(chunk: int, threads: int, found: dict[tuple[int, int, int], list[floa
     }
     rising = np.maximum.accumulate(list(of.values()))
     return Burst(chunk, threads, tuple(zip(of, rising.tolist(), strict=True)))
+
+
+def threads_for(bursts: Sequence[Burst]) -> int:
+    """The fewest threads that read the largest bursts nearly as fast as more do."""
+    rates: dict[tuple[int, int], float] = {}
+    for burst in bursts:
+        reads, seconds = burst.times[-1]
+        rates[burst.chunk, burst.threads] = reads * burst.chunk / seconds
+    return enough_threads(rates)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.execution import Execution
 from tierplan.machine_state import Usage, Watch
-from tierplan.measure_bursts import bursts_of
+from tierplan.measure_bursts import bursts_of, threads_for
 from tierplan.measure_compute import ComputeRate, jax_rates, n_jax_rates, numpy_rates, vector_rate
 from tierplan.measure_disk import CHUNKS, THREADS, DiskFigures, disk_figures, disk_rates, random_pieces
 from tierplan.measure_gpu import GpuFigures, first_gpu, gpu_figures, jax_devices
@@ -110,12 +110,12 @@ def measure(name: str, effort: Effort, started: Callable[[int], Callable[[int], 
     ) as file:
         sample_s = effort.disk_s / disk_steps
         reads = disk_rates(file, effort.repeats, sample_s, advance, until=began + _DISK_UNTIL_S)
-        disk = disk_figures(reads, Spread.of([file.n_bytes / file.written_s]), file.past_cache)
         of_bursts = bursts_of(file, bursts, advance, until=began + _BURSTS_UNTIL_S)
-    product = product_cost(_PRODUCT_ROUNDS)
-    advance(1)
-    execution = Execution(of_bursts, product, store_cost(_STORE_ROUNDS))
-    advance(1)
+        written = Spread.of([file.n_bytes / file.written_s])
+        disk = disk_figures(reads, written, file.past_cache, threads_for(of_bursts))
+        store = store_cost(file, disk.queue_depth, _STORE_ROUNDS)
+        execution = Execution(of_bursts, product_cost(_PRODUCT_ROUNDS), store)
+        advance(2)
     gpu_found = gpu_figures(gpu, effort.repeats, advance) if gpu else None
     return MachineFigures(
         name=name,

@@ -1,31 +1,39 @@
-"""What one thread needs for rows in memory: a layer's products, and keeping its neurons. Processor time, not the clock's.
+"""Processor time of one thread for rows in memory: a layer's products, and keeping its neurons.
 
 Time that others have the processor does not count, so these figures hold on a busy machine.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.execution import RowCost
-from tierplan.ir.problem import Floats, Ints
-from tierplan.sim.flash_cache import run_window
+from tierplan.ir.problem import Bools, Floats
+from tierplan.ir.units import show_bytes
+from tierplan.parallel_reader import ParallelReader
+from tierplan.run_flash_file import LayerRows, NeuronFile, staging
+from tierplan.scratch_file import ScratchFile
+from tierplan.sim.flash_cache import WindowRun, run_window
 from tierplan.sim.flash_generate import Activity, generate_trace
 from tierplan.sim.flash_store import NeuronStore, feed_forward
+from tierplan.sim.flash_trace import ActivationTrace, counts
 
 _ELEMENT = 4
 _WIDTHS = (512, 8192)  # elements of a neuron's rows: 2 KiB and 32 KiB
 _ROWS = (32, 512)  # live in a layer, for products
 _COLD = 128 * 2**20  # bytes that are used before the same come again: more than caches hold
-_NEURONS, _TOKENS, _WINDOW, _LAYERS = 4096, 16, 4, 4
-_ACTIVE = (0.01, 0.06)
+_HIDDEN = (256, 2048)  # neurons of 2 KiB and 16 KiB, in a store
+_NEURONS, _TOKENS, _WINDOW, _LAYERS = 2048, 20, 6, 4
+_ACTIVE = (0.03, 0.15)
+_FEWEST = 16  # neurons of a layer
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> Generator[None]:
     """Products of numpy by the calling thread alone, so that its clock has all of their time.
 
     One thread streams from memory nearly as fast as all do on small machines, and a library's idle threads, which
@@ -42,65 +50,64 @@ def product_cost(repeats: int, cold: int = _COLD) -> RowCost:
     points: list[tuple[float, int, float]] = []
     with one_thread():
         for width in _WIDTHS:
-            matrix = np.full((cold // (width * _ELEMENT), width), 1e-3, dtype=np.float32)
+            matrix: Floats = np.full((cold // (width * _ELEMENT), width), 1e-3, dtype=np.float32)  # pyright: ignore[reportAssignmentType]
             x: Floats = np.ones(width // 2, dtype=np.float32)  # pyright: ignore[reportAssignmentType]
             for n in _ROWS:
                 stores = [_full(matrix[first : first + n]) for first in range(0, len(matrix) - n + 1, n)]
                 firing = np.ones(n, dtype=np.bool_)
-                spent = [_cpu_s(lambda s=s, f=firing: feed_forward(s, x, f)) for _ in range(repeats) for s in stores]
+                spent = [_cpu_s(partial(feed_forward, store, x, firing)) for _ in range(repeats) for store in stores]
                 points.append((n, width * _ELEMENT, float(np.median(spent))))
     return fit_row_cost(points)
 
 
-def store_cost(repeats: int, cold: int = _COLD) -> RowCost:
-    """Of a `NeuronStore` with a full window, per neuron that comes; what comes lies in memory, as if just read."""
+def store_cost(file: ScratchFile, threads: int, repeats: int) -> RowCost:
+    """Of a `NeuronStore` with a full window, per neuron that comes; what comes is read from the file, as in a decode.
+
+    The reads themselves do not count. After them caches are as cold as they are in a decode, which costs rows dearly.
+
+    Raises: InvalidInputError: a file of hardly any bytes.
+    """
     points: list[tuple[float, int, float]] = []
-    for width in _WIDTHS:
-        source = _Source(np.zeros((cold // (width * _ELEMENT), width), dtype=np.float32), _NEURONS)
+    for hidden in _HIDDEN:
+        fitting = file.n_bytes // NeuronFile(_LAYERS, 1, hidden).n_bytes
+        if fitting < _FEWEST:
+            raise InvalidInputError(
+                f"weights of {show_bytes(file.n_bytes)} are too little to measure what a store of neurons costs; take "
+                "more, or a hardware file with an 'execution', as 'tierplan calibrate -o FILE' writes it"
+            )
+        shape = NeuronFile(_LAYERS, min(_NEURONS, fitting), hidden)
         for active in _ACTIVE:
-            trace = generate_trace(Activity(active, 0.6, 0.5), _TOKENS, _LAYERS, _NEURONS)
+            trace = generate_trace(Activity(active, 0.6, 0.5), _TOKENS, _LAYERS, shape.n_neurons)
             window = run_window(trace, _WINDOW)
-            times: list[float] = []
-            loaded: list[int] = []
-            for _ in range(repeats):
-                stores = [
-                    NeuronStore(source, np.zeros(_NEURONS, np.float32), int(n), _WINDOW)  # pyright: ignore[reportArgumentType]
-                    for n in window.most_held
-                ]
-                for store in stores:
-                    store.matrix.fill(0)
-                for token in range(_TOKENS):
-                    for layer, store in enumerate(stores):
-                        firing = trace.active(layer)[token]
-                        spent = _cpu_s(lambda s=store, f=firing: s.advance(np.flatnonzero(f)))
-                        if token >= _WINDOW:
-                            times.append(spent)
-                            loaded.append(int(window.loaded[token, layer]))
-            points.append((float(np.mean(loaded)), width * _ELEMENT, float(np.median(times))))
+            times = [_kept_s(file, shape, threads, trace, window) for _ in range(repeats)]
+            loaded = float(window.loaded[_WINDOW:].mean())
+            points.append((loaded, shape.neuron, float(np.median(np.concatenate(times)))))
     return fit_row_cost(points)
 
 
-@dataclass(slots=True)
-class _Source:
-    """Rows that come from the next place of a large buffer, without a copy, as from the buffer that reads fill."""
+def _kept_s(file: ScratchFile, shape: NeuronFile, threads: int, trace: ActivationTrace, window: WindowRun) -> Floats:
+    """Processor seconds of each layer for each token with a full window."""
+    found: list[float] = []
+    room = staging(shape, int(counts(trace.words).max()))
+    bias = np.zeros(shape.n_neurons, dtype=np.float32)
+    with ParallelReader(file, threads) as reader:
+        stores: list[tuple[LayerRows, NeuronStore]] = []
+        for layer, n_rows in enumerate(window.most_held.tolist()):
+            rows = LayerRows(shape, reader, layer, True, room)
+            store = NeuronStore(rows, bias, max(1, n_rows), window.window)  # pyright: ignore[reportArgumentType]
+            store.matrix.fill(0)
+            stores.append((rows, store))
+        for token in range(trace.n_tokens):
+            for layer, (rows, store) in enumerate(stores):
+                firing, before = trace.active(layer)[token], rows.cpu_s
+                spent = _cpu_s(partial(_advance, store, firing)) - (rows.cpu_s - before)
+                if token >= window.window:
+                    found.append(spent)
+    return np.array(found)
 
-    buffer: Floats
-    n_neurons: int
-    at: int = 0
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.n_neurons, self.buffer.shape[1]
-
-    @property
-    def dtype(self) -> "np.dtype[np.float32]":
-        return np.dtype(np.float32)
-
-    def __getitem__(self, neurons: Ints, /) -> Floats:
-        if self.at + len(neurons) > len(self.buffer):
-            self.at = 0
-        self.at += len(neurons)
-        return self.buffer[self.at - len(neurons) : self.at]
+def _advance(store: NeuronStore, firing: Bools) -> None:
+    store.advance(np.flatnonzero(firing))
 
 
 def _full(rows: Floats) -> NeuronStore:
@@ -118,7 +125,7 @@ def _cpu_s(run: Callable[[], object]) -> float:
     return time.thread_time() - began
 
 
-def fit_row_cost(points: list[tuple[float, int, float]]) -> RowCost:
+def fit_row_cost(points: Sequence[tuple[float, int, float]]) -> RowCost:
     """The cost from (rows, bytes of each, seconds), with the least relative errors; none of its parts is negative.
 
     >>> cost = RowCost(1e-5, 1e-7, 1e10)
@@ -126,15 +133,16 @@ def fit_row_cost(points: list[tuple[float, int, float]]) -> RowCost:
     >>> round(fitted.call_s * 1e6, 6), round(fitted.row_s * 1e9, 6), round(fitted.bandwidth / 1e9, 6)
     (10.0, 100.0, 10.0)
     """
-    seconds = np.array([s for _, _, s in points])
-    terms = np.array([(1.0, n, n * size) for n, size, _ in points]) / seconds[:, None]
+    terms = np.array([(1.0, n, n * size) for n, size, _ in points]) / np.array([[s] for _, _, s in points])
+    scale: Floats = np.abs(terms).max(axis=0)
     used = [0, 1, 2]
     while True:
-        scale = np.abs(terms[:, used]).max(axis=0)
-        factors = np.linalg.lstsq(terms[:, used] / scale, np.ones(len(points)), rcond=None)[0] / scale
-        if (factors >= 0).all():
+        ones = np.ones(len(points))
+        found: Floats = np.asarray(np.linalg.lstsq(terms[:, used] / scale[used], ones, rcond=None)[0], dtype=np.float64)
+        if (found >= 0).all():
             break
-        used.remove(used[int(np.argmin(factors * scale))])
-    of = dict(zip(used, factors.tolist(), strict=True))
-    slope = of.get(2, 0.0)
-    return RowCost(of.get(0, 0.0), of.get(1, 0.0), 1 / slope if slope > 1e-18 else 1e18)
+        del used[int(np.argmin(found))]
+    factors = np.zeros(3)
+    factors[used] = found / scale[used]
+    call_s, row_s, byte_s = factors.tolist()
+    return RowCost(call_s, row_s, 1 / byte_s if byte_s > 1e-18 else 1e18)

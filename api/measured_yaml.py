@@ -125,8 +125,8 @@ def _disk(found: MachineFigures) -> Iterator[str]:
 
 
 def _execution(found: Execution) -> Iterator[str]:
-    yield "# What 'tierplan run-flash' predicts from: the 10th percentile of bursts, as others on the machine only make them"
-    yield "# slower; processor time of one thread for rows of float32 in dram."
+    yield "# What 'tierplan run-flash' predicts from: the 10th percentile of bursts (what else runs makes them slower,"
+    yield "# never faster), and processor time of one thread for rows of float32 in dram."
     yield "execution:"
     for key, cost in (("product", found.product), ("store", found.store)):
         call, row = (f"{seconds * 1e6:.4g} us" for seconds in (cost.call_s, cost.row_s))

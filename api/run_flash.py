@@ -20,7 +20,7 @@ from tierplan.measure_bursts import UNDISTURBED, bursts_of
 from tierplan.model_bytes import bytes_of
 from tierplan.models import load, names
 from tierplan.run_flash_file import LINEAR, NeuronFile, staging
-from tierplan.run_flash_predict import PredictedWay, flash_machine, predict
+from tierplan.run_flash_predict import PredictedWay, check_flash, flash_machine, predict
 from tierplan.run_flash_ways import FlashWay, MeasuredWay, run_way
 from tierplan.scratch_file import ScratchFile, check_space, scratch_file
 from tierplan.sim.flash_cache import WindowRun, run_window
@@ -112,11 +112,12 @@ def run_flash(
     `started(what, total)` gives what to call as work gets done.
     """
     check_space(folder, file.n_bytes)
-    about = flash_machine(machine, threads)
+    check_flash(machine, threads)
     random = np.random.default_rng(seed)
     inputs: Floats = random.standard_normal((trace.n_tokens, file.hidden)).astype(np.float32)  # pyright: ignore[reportAssignmentType]
     ways: list[tuple[PredictedWay, MeasuredWay]] = []
     with scratch_file(folder, file.n_bytes, file.pieces(seed), started("writing weights", file.n_bytes)) as scratch:
+        about = flash_machine(machine, threads, scratch)
         watch, advance = Watch(), started("decoding", len(FlashWay) * trace.n_tokens)
         for way in FlashWay:
             if remeasured:
@@ -137,9 +138,9 @@ def _measured_now(scratch: ScratchFile, file: NeuronFile, threads: int) -> tuple
 class Term:
     """One term of one way over the tokens that count, in seconds per token.
 
-    `undisturbed_s` is what it took where others did not interfere: of I/O, what the tenth of the layers' bursts that did
-    best beside the prediction say; of the rest, the median time that the thread ran. `measured_s`, `low_s`, `high_s`:
-    median and quartiles by the clock.
+    `undisturbed_s` is what it took where others did not interfere: of I/O, as the 10th percentile of measured over
+    predicted seconds of single layers has it; of the rest, the median time that the thread ran. `measured_s`, `low_s`,
+    `high_s`: median and quartiles by the clock.
     """
 
     name: str

@@ -82,7 +82,8 @@ def _padded(matrix: NDArray[np.float32], n_bytes: int) -> memoryview:
 class LayerRows:
     """The neurons of one layer as rows [neurons, 2 hidden], read from the file when they are asked for.
 
-    `read_s`, `cpu_s`, `reads`: seconds by the clock, seconds of the calling thread, and reads since the beginning. What comes lies in `staging` until the next time.
+    `read_s`, `cpu_s`, `reads`: seconds by the clock, seconds that the calling thread ran, and reads, all since the
+    beginning. What comes lies in `staging` until the next time.
     """
 
     def __init__(

@@ -7,12 +7,12 @@ import numpy as np
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.execution import Burst, RowCost
-from tierplan.ir.machine import Machine
+from tierplan.ir.machine import Machine, Tier
 from tierplan.ir.problem import Floats, Ints
 from tierplan.measure_rows import product_cost, store_cost
 from tierplan.run_flash_file import LINEAR, NeuronFile, linear_reads
 from tierplan.run_flash_ways import FlashWay
-from tierplan.scratch_file import BLOCK
+from tierplan.scratch_file import BLOCK, ScratchFile
 from tierplan.sim.flash import ReadModel, read_runs_s
 from tierplan.sim.flash_bursts import burst_s
 from tierplan.sim.flash_cache import WindowRun
@@ -47,10 +47,10 @@ class FlashMachine:
     measured_now: bool = False
 
 
-def flash_machine(machine: Machine, threads: int | None) -> FlashMachine:
-    """The first tier that operations cannot use, and the machine's execution; what it lacks is measured now, briefly.
+def check_flash(machine: Machine, threads: int | None) -> Tier:
+    """The first tier that operations cannot use.
 
-    Raises: InvalidInputError: a machine without such a tier.
+    Raises: InvalidInputError: a machine without such a tier, or no thread to read it.
     """
     flash = next((k for k, tier in enumerate(machine.tiers) if not tier.direct), None)
     if not flash:
@@ -60,11 +60,16 @@ def flash_machine(machine: Machine, threads: int | None) -> FlashMachine:
         )
     if threads is not None and threads < 1:
         raise InvalidInputError(f"{threads} reading threads; need 1 or more")
-    tier = machine.tiers[flash]
+    return machine.tiers[flash]
+
+
+def flash_machine(machine: Machine, threads: int | None, scratch: ScratchFile) -> FlashMachine:
+    """How the machine's flash reads, and its execution; what the machine lacks of that is measured now, briefly."""
+    tier = check_flash(machine, threads)
     read, n = read_model_of(tier, BLOCK), threads or tier.queue_depth
     if (found := machine.execution) is not None:
         return FlashMachine(read, found.bursts, found.product, found.store, n)
-    return FlashMachine(read, (), product_cost(1, _COLD), store_cost(1, _COLD), n, measured_now=True)
+    return FlashMachine(read, (), product_cost(1, _COLD), store_cost(scratch, n, 1), n, measured_now=True)
 
 
 def predict(

@@ -91,7 +91,7 @@ class _Layer:
             self.store.matrix.fill(0)  # takes the pages now, not while the clock runs
 
     def run(self, x: Floats, firing: Bools) -> tuple[Floats, Floats]:
-        """The layer's output for one token, and what it took: I/O, memory management, compute, by both clocks [3, 2]."""
+        """The layer's output for one token; seconds of I/O, memory management, compute, by both clocks [3, 2]."""
         before, began = np.array([self.rows.read_s, self.rows.cpu_s]), _clocks()
         if self.store is not None:
             self.store.advance(np.flatnonzero(firing))

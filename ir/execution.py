@@ -1,4 +1,4 @@
-"""How long a machine takes for what a sparse decode from flash really does: bursts of reads, and work on rows in memory."""
+"""What a sparse decode from flash takes on a machine: bursts of reads, and work on rows in memory."""
 
 import itertools
 import math

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tierplan.ir.calibration import Calibration
 from tierplan.ir.dtypes import BITS
-from tierplan.ir.execution import Execution
 from tierplan.ir.errors import InvalidInputError, unknown_name
+from tierplan.ir.execution import Execution
 
 
 def _positive(what: str, value: float) -> None:

@@ -12,7 +12,7 @@ _N = TypeVar("_N", int, float)
 
 
 def burst_s(bursts: Sequence[Burst], n_reads: int, chunk: int, threads: int) -> float:
-    """Seconds of `n_reads` random reads of `chunk` bytes by so many threads, which start together with nothing in flight.
+    """Seconds of `n_reads` random reads of `chunk` bytes by so many threads, from a moment when nothing is in flight.
 
     Between measured numbers of reads linear, beyond the largest with the slope before it: there the drive is busy all
     the time. Between chunks and threads linear in logarithms. A chunk beyond the measured ones moves its bytes at the
