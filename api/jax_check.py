@@ -177,7 +177,7 @@ def _writing(result: Any, repeats: int) -> tuple[int, Measured]:
     """Bytes of all results, and a function that only writes zeros in their place."""
     import jax
 
-    leaves = [x for x in jax.tree_util.tree_leaves(result) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)]
+    leaves = [x for x in jax.tree_util.tree_leaves(result) if not jax.numpy.issubdtype(x.dtype, jax.dtypes.extended)]
     zeros = jax.jit(lambda: [jax.numpy.zeros(leaf.shape, leaf.dtype) for leaf in leaves])
     jax.block_until_ready(zeros())
     return sum(leaf.nbytes for leaf in leaves), _sum([_timed(zeros, repeats)], repeats)
