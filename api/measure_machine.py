@@ -24,11 +24,8 @@ _DISK_SHARE_S = 20.0  # of all random reads together
 _MEMORY_BYTES = 256 * 2**20
 _WRITE_PIECE = 2**20
 _BUSY_SHARE = 0.1
-_MEMORY_UNTIL_S, _DISK_UNTIL_S, _BURSTS_UNTIL_S = (
-    20.0,
-    55.0,
-    80.0,
-)  # after which a busy machine gets two rounds, not all
+_MEMORY_UNTIL_S, _DISK_UNTIL_S = 15.0, 40.0  # after which a busy machine gets two rounds, not all
+_BURSTS_UNTIL_S = 100.0  # later, as the 10th percentile of a busy machine needs many bursts
 _BURST_ROUNDS = 3  # per repetition
 _PRODUCT_ROUNDS, _STORE_ROUNDS = 1, 2
 
