@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -49,22 +49,28 @@ def bursts_of(
                         if turned and time.perf_counter() > enough:
                             break
             advance(1)
-    return tuple(_burst(chunk, n, found) for n in threads for chunk in chunks)
+    return undisturbed(found)
 
 
 def _counts(chunk: int, n_bytes: int) -> tuple[int, ...]:
     return tuple(reads for reads in READS if reads * chunk <= min(_MOST_BYTES, n_bytes)) or (1,)
 
 
-def _burst(chunk: int, threads: int, found: dict[tuple[int, int, int], list[float]]) -> Burst:
-    """Times of more reads are no less than those of fewer."""
-    of = {
-        reads: float(np.quantile(times, UNDISTURBED))
-        for (c, n, reads), times in found.items()
-        if (c, n) == (chunk, threads)
-    }
-    rising = np.maximum.accumulate(list(of.values()))
-    return Burst(chunk, threads, tuple(zip(of, rising.tolist(), strict=True)))
+def undisturbed(found: Mapping[tuple[int, int, int], Sequence[float]]) -> tuple[Burst, ...]:
+    """From seconds by (chunk, threads, reads) to bursts: of each the 10th percentile, made to rise.
+
+    What more reads or larger ones did, by as many threads, can be done no slower with fewer or smaller ones: where it
+    was measured so, something else ran meanwhile.
+    """
+    of = {cell: float(np.quantile(times, UNDISTURBED)) for cell, times in found.items()}
+    bursts: list[Burst] = []
+    for chunk, threads in dict.fromkeys((chunk, threads) for chunk, threads, _ in of):
+        counts = sorted(reads for c, n, reads in of if (c, n) == (chunk, threads))
+        times = (
+            min(s for (c, n, r), s in of.items() if n == threads and c >= chunk and r >= reads) for reads in counts
+        )
+        bursts.append(Burst(chunk, threads, tuple(zip(counts, times, strict=True))))
+    return tuple(bursts)
 
 
 def threads_for(bursts: Sequence[Burst]) -> int:

@@ -17,7 +17,7 @@ from tierplan.hardware.build import read_hardware
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.execution import Burst, Execution, RowCost
 from tierplan.machine_state import Usage, Watch
-from tierplan.measure_bursts import bursts_of, threads_for
+from tierplan.measure_bursts import bursts_of, threads_for, undisturbed
 from tierplan.measure_compute import ComputeRate
 from tierplan.measure_disk import DiskRate, disk_figures, disk_rates, levelled, random_pieces
 from tierplan.measure_gpu import GpuFigures
@@ -150,6 +150,21 @@ def test_bursts_are_measured_for_all_sizes_threads_and_counts(tmp_path: Path) ->
     assert sum(done) == 4
     assert [(burst.chunk, burst.threads) for burst in found] == [(c * BLOCK, n) for n in (1, 2) for c in (1, 4)]
     assert [tuple(reads for reads, _ in burst.times) for burst in found] == 2 * [(1, 4, 16, 64), (1, 4, 16)]
+
+
+def test_undisturbed_bursts_are_a_tenth_percentile_that_rises() -> None:
+    found = {
+        (4096, 2, 1): [1e-4 * k for k in range(1, 12)],
+        (4096, 2, 16): [9e-3],  # disturbed: sixteen times as many bytes took less
+        (65536, 2, 1): [3e-4],
+        (65536, 2, 16): [4e-3],
+        (4096, 8, 16): [1e-3],  # by other threads, which say nothing of two
+    }
+    assert [(b.chunk, b.threads, b.times) for b in undisturbed(found)] == [
+        (4096, 2, ((1, pytest.approx(2e-4)), (16, 4e-3))),
+        (65536, 2, ((1, 3e-4), (16, 4e-3))),
+        (4096, 8, ((16, 1e-3),)),
+    ]
 
 
 def test_the_threads_of_a_disk_are_the_fewest_that_read_large_bursts_fast() -> None:
