@@ -4,9 +4,9 @@ The load counts threads that wait for a disk, and so a program's own readers.
 """
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from time import process_time
 
 _STAT = Path("/proc/stat")
 _BUSY = (0, 1, 2, 5, 6)  # user, nice, system, interrupts, soft interrupts
@@ -35,7 +35,7 @@ class Watch:
 
     def __init__(self, stat: Path = _STAT) -> None:
         self._stat, self._before, self._load = stat, _ticks(stat), os.getloadavg()[0]
-        self._own = _own_s()
+        self._own = process_time()
 
     def usage(self) -> Usage:
         """What happened since."""
@@ -44,7 +44,7 @@ class Watch:
             return Usage(self._load, load, None, None)
         spent = [b - a for a, b in zip(before, now, strict=True)]
         total = sum(spent[k] for k in (*_BUSY, *_IDLE, _STEAL)) or 1
-        own = (_own_s() - self._own) * os.sysconf("SC_CLK_TCK")
+        own = (process_time() - self._own) * os.sysconf("SC_CLK_TCK")
         others = max(0.0, sum(spent[k] for k in _BUSY) - own)
         return Usage(self._load, load, min(1.0, others / total), spent[_STEAL] / total)
 
@@ -55,7 +55,3 @@ def _ticks(stat: Path) -> list[int] | None:
     except OSError:
         return None
     return [int(word) for word in words[1:9]] if words[:1] == ["cpu"] and len(words) >= 9 else None
-
-
-def _own_s() -> float:
-    return time.process_time()

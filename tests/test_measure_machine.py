@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_cli_commands import Run, run
 
-from tierplan import measure_machine, scratch_file
+from tierplan import machine_state, measure_machine, scratch_file
 from tierplan.hardware.build import read_hardware
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.execution import Burst, Execution, RowCost
@@ -128,16 +128,18 @@ def test_a_busy_machine_is_called_busy() -> None:
         assert "the figures of a busy machine" in hardware_yaml(busy)
 
 
-def test_what_others_took_is_what_was_spent_less_our_own(tmp_path: Path) -> None:
+def test_what_others_took_is_what_was_spent_less_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = iter((7.0, 107.0, 107.0))
+    monkeypatch.setattr(machine_state, "process_time", lambda: next(own))
     stat, tick = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
     stat.write_text("cpu  100 0 50 1000 20 0 0 5 0 0\ncpu0 1 2 3\n")
     watch = Watch(stat)
     idle, busy, stolen = 600 * tick, 300 * tick, 100 * tick
     stat.write_text(f"cpu  {100 + busy} 0 50 {1000 + idle} 20 0 0 {5 + stolen} 0 0\n")
     usage = watch.usage()
-    assert usage.others == pytest.approx(0.3, abs=0.005)  # this process ran for less than 5 of the 1000 seconds
+    assert usage.others == pytest.approx(0.2)  # of 1000 seconds 300 were spent, 100 of them here
     assert usage.stolen == pytest.approx(0.1)
-    assert "other programs took 30% of the processors, other machines 10%" in str(usage)
+    assert "other programs took 20% of the processors, other machines 10%" in str(usage)
     unknown = Watch(tmp_path / "none").usage()
     assert (unknown.others, unknown.stolen) == (None, None)
     assert str(unknown).startswith("load ")
