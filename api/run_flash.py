@@ -30,7 +30,7 @@ from tierplan.sim.flash_weights import FeedForwardWeights
 _SYNTHETIC = re.compile(r"synthetic(?::(\d+)x(\d+)x(\d+))?")
 _DEFAULT = (4, 8192, 2048)
 _LONGEST = 8
-_ROUNDS = 4  # of the bursts that are measured again before each way
+_ROUNDS = 10  # of the bursts that are measured again before each way
 _WARM = 1  # tokens at the beginning that count for nothing, beside those that fill the window
 
 
