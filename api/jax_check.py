@@ -2,8 +2,9 @@
 
 The program is run as one compiled function, and once more operation by operation, each compiled alone. The operations
 that the prediction holds to be limited by compute are one term, those limited by a tier or a link are others; each term
-has a predicted and a measured sum. What it takes to start a compiled function that does nothing is measured, and told
-beside them: it is in every measured operation.
+has a predicted and a measured sum. Two things are measured beside them: what it takes to start a compiled function that
+does nothing, which is in every measured operation; and writing the results into memory that is taken for them, as each
+run does, which predictions hold to be as fast as writing memory that a program has.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -23,9 +24,11 @@ from tierplan.frontend.jaxpr_record import Recorded
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.problem import Problem
 from tierplan.ir.timeline import COMPUTE, Timeline
+from tierplan.machine_state import Usage, Watch
 
 WHOLE = "whole function"
 START = "starting a function"
+RESULTS = "writing the results once"
 MOST_OPERATIONS = 2000
 _STARTS = 20
 
@@ -59,8 +62,13 @@ class Term:
 
     @property
     def error(self) -> float | None:
-        """Predicted over measured, minus one."""
+        """Predicted over the median, minus one."""
         return None if self.predicted_s is None else self.predicted_s / self.measured.median_s - 1
+
+    @property
+    def least_error(self) -> float | None:
+        """Predicted over the least, minus one: what else runs on a machine makes a run slower, never faster."""
+        return None if self.predicted_s is None else self.predicted_s / self.measured.seconds[0] - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ class Check:
     device: str
     terms: tuple[Term, ...]
     apart: float
+    usage: Usage
     notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
@@ -81,11 +90,15 @@ class Check:
                     "term": term.name, "operations": term.n, "predicted_s": term.predicted_s,
                     "measured_s": term.measured.median_s, "least_s": term.measured.seconds[0],
                     "most_s": term.measured.seconds[-1], "spread": term.measured.spread, "error": term.error,
+                    "least_error": term.least_error,
                     "runs": len(term.measured.seconds),
                 }
                 for term in self.terms
             ],
             "results_apart": self.apart,
+            "load": [self.usage.load_before, self.usage.load_after],
+            "others_share": self.usage.others,
+            "stolen_share": self.usage.stolen,
             "notes": list(self.notes),
         }  # fmt: skip
 
@@ -132,12 +145,14 @@ def check(
         )
     try:
         told("the whole function")
+        watch = Watch()
         whole = jax.jit(function)
         result = jax.block_until_ready(whole(*args))
         measured = _sum([_timed(functools.partial(whole, *args), repeats)], repeats)
         empty = jax.jit(_unchanged)
         one = jax.block_until_ready(empty(jax.numpy.zeros(())))
         start = _sum([_timed(functools.partial(empty, one), _STARTS)], _STARTS)
+        n_bytes, writing = _writing(result, repeats)
         runs, outputs = _one_by_one(recorded, args, repeats, told)
     except (jax.errors.JaxRuntimeError, RuntimeError) as error:
         text = " ".join(str(error).split())[:200]
@@ -152,9 +167,20 @@ def check(
         Term(WHOLE, len(recorded.graph.ops), timeline.time_s, measured),
         Term("all operations one by one", len(runs), own_s, every),
         *terms,
+        Term(RESULTS, len(outputs), n_bytes / float(problem.tiers.write_bandwidth[0]), writing),
         Term(START, 1, None, start),
     ]
-    return Check(str(jax.devices()[0].device_kind), tuple(terms), _apart(result, outputs))
+    return Check(str(jax.devices()[0].device_kind), tuple(terms), _apart(result, outputs), watch.usage())
+
+
+def _writing(result: Any, repeats: int) -> tuple[int, Measured]:
+    """Bytes of all results, and a function that only writes zeros in their place."""
+    import jax
+
+    leaves = [x for x in jax.tree_util.tree_leaves(result) if not jax.numpy.issubdtype(x.dtype, jax.dtypes.extended)]
+    zeros = jax.jit(lambda: [jax.numpy.zeros(leaf.shape, leaf.dtype) for leaf in leaves])
+    jax.block_until_ready(zeros())
+    return sum(leaf.nbytes for leaf in leaves), _sum([_timed(zeros, repeats)], repeats)
 
 
 def _unchanged(x: Any) -> Any:

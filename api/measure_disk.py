@@ -84,10 +84,10 @@ def disk_rates(
     return tuple(DiskRate(chunk, n, Spread.of(rates)) for (chunk, n), rates in found.items())
 
 
-def disk_figures(rates: Sequence[DiskRate], write: Spread, past_cache: str) -> DiskFigures:
-    """From rates to what a hardware file says of a disk."""
+def disk_figures(rates: Sequence[DiskRate], write: Spread, past_cache: str, threads: int | None = None) -> DiskFigures:
+    """From rates to what a hardware file says of a disk; `threads` is its queue depth, by default as the rates say."""
     level = levelled(rates)
-    depth = _enough_threads(level)
+    depth = threads or enough_threads(level)
     curve = tuple((chunk, rate) for (chunk, n), rate in sorted(level.items()) if n == depth)
     fewest = min(n for _, n in level)
     fit, alone = (
@@ -114,7 +114,7 @@ def levelled(rates: Sequence[DiskRate]) -> dict[tuple[int, int], float]:
     return {point: level(*point) for point in of}
 
 
-def _enough_threads(level: dict[tuple[int, int], float]) -> int:
+def enough_threads(level: dict[tuple[int, int], float]) -> int:
     """The fewest threads that reach nearly the throughput of more, on (geometric) average over the chunks."""
     means = {
         n: float(np.exp(np.mean([np.log(rate) for (_, m), rate in level.items() if m == n])))

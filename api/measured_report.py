@@ -4,6 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
+from tierplan.ir.execution import RowCost
 from tierplan.ir.units import show_bandwidth, show_rate, show_seconds
 from tierplan.measure_disk import DiskFigures
 from tierplan.measure_machine import MachineFigures
@@ -15,9 +16,9 @@ from tierplan.terminal import console
 def print_figures(found: MachineFigures) -> None:
     """Tables of memory, operations, disk and GPU, with quartiles."""
     at, out = found.surroundings, console()
-    out.print(f"[bold]{at.processor}[/], {at.cores} cores, load {at.load_before:.1f} to {at.load_after:.1f}")
+    out.print(f"[bold]{at.processor}[/], {at.cores} cores; {at.usage}")
     if at.is_busy:
-        out.print(f"[red]busy[/]: {at.load_before:.1f} processes on {at.cores} cores; measure again when it is idle")
+        out.print("[red]busy[/]: others used the machine meanwhile; measure again when it is idle")
     table = Table(title="main memory", title_justify="left")
     for column in ("way", "threads", "median", "quartiles"):
         table.add_column(column, justify="left" if column == "way" else "right")
@@ -33,6 +34,11 @@ def print_figures(found: MachineFigures) -> None:
         table.add_row(rate.unit, rate.dtype, rate.by, show_rate(spread.median), quartiles)
     out.print(table)
     _print_disk(found.disk)
+    for what, cost in (("products", found.execution.product), ("keeping", found.execution.store)):
+        out.print(
+            f"{what:<11} of rows: {show_seconds(cost.call_s)} a call, {show_seconds(cost.row_s)} a row and "
+            f"{show_bandwidth(cost.bandwidth)}, processor time of one thread"
+        )
     if found.gpu is not None:
         gpu = found.gpu
         for what, spread in (("memory", gpu.memory), ("to the GPU", gpu.to_gpu), ("from it", gpu.to_host)):
@@ -66,6 +72,10 @@ def _quartiles(spread: Spread) -> str:
     return f"{show_bandwidth(spread.low)} to {show_bandwidth(spread.high)}"
 
 
+def _cost(cost: RowCost) -> dict[str, float]:
+    return {"call_s": cost.call_s, "row_s": cost.row_s, "bytes_per_s": cost.bandwidth}
+
+
 def figures_row(found: MachineFigures) -> dict[str, Any]:
     """As `tierplan calibrate --json` gives them: bytes, bytes per second, operations per second, seconds."""
     at, model = found.surroundings, found.disk.fit.model
@@ -75,7 +85,9 @@ def figures_row(found: MachineFigures) -> dict[str, Any]:
         "when": at.when,
         "processor": at.processor,
         "cores": at.cores,
-        "load": [at.load_before, at.load_after],
+        "load": [at.usage.load_before, at.usage.load_after],
+        "others_share": at.usage.others,
+        "stolen_share": at.usage.stolen,
         "memory_bytes": found.memory_bytes,
         "memory": [{"way": r.way, "threads": r.threads, "bytes_per_s": r.rate.row()} for r in found.memory],
         "compute": [{"unit": r.unit, "dtype": r.dtype, "by": r.by, "ops_per_s": r.rate.row()} for r in found.compute],
@@ -90,6 +102,14 @@ def figures_row(found: MachineFigures) -> dict[str, Any]:
             "write_bytes_per_s": found.disk.write.row(),
             "reads": [
                 {"chunk_bytes": r.chunk, "threads": r.threads, "bytes_per_s": r.rate.row()} for r in found.disk.rates
+            ],
+        },
+        "execution": {
+            "product": _cost(found.execution.product),
+            "store": _cost(found.execution.store),
+            "bursts": [
+                {"chunk_bytes": b.chunk, "threads": b.threads, "reads_s": [list(pair) for pair in b.times]}
+                for b in found.execution.bursts
             ],
         },
         "gpu": None

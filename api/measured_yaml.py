@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tierplan.hardware.build import read_hardware
 from tierplan.ir.dtypes import BITS
+from tierplan.ir.execution import Execution
 from tierplan.ir.units import show_bandwidth, show_rate, show_seconds
 from tierplan.measure_compute import ComputeRate
 from tierplan.measure_machine import MachineFigures
@@ -30,7 +31,7 @@ def hardware_yaml(found: MachineFigures) -> str:
 def _lines(found: MachineFigures) -> Iterator[str]:
     at, gpu = found.surroundings, found.gpu
     yield f"# Measured by 'tierplan calibrate' on {at.when}: medians, with quartiles beside them."
-    yield f"# {_plain(at.processor)}, {at.cores} cores; load {at.load_before:.1f} before, {at.load_after:.1f} after."
+    yield f"# {_plain(at.processor)}, {at.cores} cores; {at.usage}."
     if at.is_busy:
         yield "# The machine was busy: these are the figures of a busy machine."
     yield "schema: 1"
@@ -62,6 +63,8 @@ def _lines(found: MachineFigures) -> Iterator[str]:
     yield "  # The disk's own rates: no other path was measured."
     yield f"  - {{ from: disk, to: dram, bandwidth: {_plain_rate(read)} }}"
     yield f"  - {{ from: dram, to: disk, bandwidth: {_plain_rate(write)} }}"
+    yield ""
+    yield from _execution(found.execution)
 
 
 def _unit(name: str, rates: Sequence[ComputeRate]) -> Iterator[str]:
@@ -119,6 +122,19 @@ def _disk(found: MachineFigures) -> Iterator[str]:
         of = measured[chunk]
         beside = f"{show_bandwidth(of.median)}, {show_bandwidth(of.low)} to {show_bandwidth(of.high)} in {of.n}"
         yield f"      - {{ chunk: {chunk} B, bandwidth: {_plain_rate(rate)} }} # {chunk // 1024} KiB: {beside}"
+
+
+def _execution(found: Execution) -> Iterator[str]:
+    yield "# What 'tierplan run-flash' predicts from: the 10th percentile of bursts (what else runs makes them slower,"
+    yield "# never faster), and processor time of one thread for rows of float32 in dram."
+    yield "execution:"
+    for key, cost in (("product", found.product), ("store", found.store)):
+        call, row = (f"{seconds * 1e6:.4g} us" for seconds in (cost.call_s, cost.row_s))
+        yield f"  {key}: {{ call: {call}, row: {row}, bandwidth: {_plain_rate(cost.bandwidth)} }}"
+    yield "  bursts: # of random reads on the disk: how long until the last has come, by their number"
+    for burst in found.bursts:
+        times = ", ".join(f"{reads}: {seconds * 1e6:.4g} us" for reads, seconds in burst.times)
+        yield f"    - {{ chunk: {burst.chunk} B, threads: {burst.threads}, times: {{ {times} }} }}"
 
 
 def _rate(spread: Spread) -> str:

@@ -4,7 +4,7 @@ import base64
 import gzip
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 
@@ -35,9 +35,9 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page; notebooks show it in a frame."""
+    """A page; notebooks show it in a frame. What is printed of one leaves the text of the page out."""
 
-    html: str
+    html: str = field(repr=False)
 
     def _repr_html_(self) -> str:
         return (

@@ -11,26 +11,26 @@ import numpy as np
 
 from tierplan.frontend.config import read_config
 from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.execution import Burst
 from tierplan.ir.machine import Machine
 from tierplan.ir.problem import Floats
 from tierplan.ir.units import show_bytes
-from tierplan.measure_disk import disk_rates, levelled
+from tierplan.machine_state import Usage, Watch
+from tierplan.measure_bursts import UNDISTURBED, bursts_of
 from tierplan.model_bytes import bytes_of
 from tierplan.models import load, names
-from tierplan.run_flash_file import NeuronFile, staging
-from tierplan.run_flash_predict import PredictedWay, flash_machine, predict, rehearsed
+from tierplan.run_flash_file import LINEAR, NeuronFile, staging
+from tierplan.run_flash_predict import PredictedWay, check_flash, flash_machine, predict
 from tierplan.run_flash_ways import FlashWay, MeasuredWay, run_way
-from tierplan.scratch_file import BLOCK, ScratchFile, check_space, scratch_file
-from tierplan.sim.flash import ReadModel
+from tierplan.scratch_file import ScratchFile, check_space, scratch_file
 from tierplan.sim.flash_cache import WindowRun, run_window
-from tierplan.sim.flash_fit import ReadPoint, fit_read_model
 from tierplan.sim.flash_trace import ActivationTrace
 from tierplan.sim.flash_weights import FeedForwardWeights
 
 _SYNTHETIC = re.compile(r"synthetic(?::(\d+)x(\d+)x(\d+))?")
 _DEFAULT = (4, 8192, 2048)
 _LONGEST = 8
-_REPEATS, _SAMPLE_S = 3, 0.15  # of each chunk size that is measured again
+_ROUNDS = 10  # of the bursts that are measured again before each way
 _WARM = 1  # tokens at the beginning that count for nothing, beside those that fill the window
 
 
@@ -92,7 +92,8 @@ class FlashRun:
     window: WindowRun
     threads: int
     past_cache: str
-    load: tuple[float, float]
+    usage: Usage
+    measured_now: bool
     ways: tuple[tuple[PredictedWay, MeasuredWay], ...]
 
     @property
@@ -111,61 +112,85 @@ def run_flash(
     `started(what, total)` gives what to call as work gets done.
     """
     check_space(folder, file.n_bytes)
-    about = flash_machine(machine, threads, rehearsed(trace, window, file.hidden))
+    check_flash(machine, threads)
     random = np.random.default_rng(seed)
     inputs: Floats = random.standard_normal((trace.n_tokens, file.hidden)).astype(np.float32)  # pyright: ignore[reportAssignmentType]
-    before = os.getloadavg()[0]
     ways: list[tuple[PredictedWay, MeasuredWay]] = []
     with scratch_file(folder, file.n_bytes, file.pieces(seed), started("writing weights", file.n_bytes)) as scratch:
-        if remeasured:
-            about = replace(about, read=_measured_now(scratch, file, about.threads))
-        advance = started("decoding", len(FlashWay) * trace.n_tokens)
+        about = flash_machine(machine, threads, scratch)
+        watch, advance = Watch(), started("decoding", len(FlashWay) * trace.n_tokens)
         for way in FlashWay:
+            if remeasured:
+                about = replace(about, bursts=_measured_now(scratch, file, about.threads))
             expected = predict(way, about, file, trace, window)
             ways.append((expected, run_way(way, scratch, file, trace, window, about.threads, inputs, advance)))
         past_cache = scratch.past_cache
-    return FlashRun(file, window, about.threads, past_cache, (before, os.getloadavg()[0]), tuple(ways))
+    return FlashRun(file, window, about.threads, past_cache, watch.usage(), about.measured_now, tuple(ways))
 
 
-def _measured_now(scratch: ScratchFile, file: NeuronFile, threads: int) -> ReadModel:
-    """The read model of the disk at this moment, around the sizes that the run reads."""
-    chunks = sorted({BLOCK, file.row, file.bundle, 2**16, 2**18, 2**20})
-    chunks = [chunk for chunk in chunks if chunk <= file.n_bytes]
-    rates = disk_rates(scratch, _REPEATS, _SAMPLE_S, lambda _done: None, chunks=chunks, threads=(threads,))
-    points = [ReadPoint(chunk, n, rate) for (chunk, n), rate in levelled(rates).items()]
-    return replace(fit_read_model(points, queue_depth=threads).model, page=BLOCK)
+def _measured_now(scratch: ScratchFile, file: NeuronFile, threads: int) -> tuple[Burst, ...]:
+    """Bursts of the disk at this moment, of the sizes that the run reads."""
+    chunks = sorted({file.row, file.bundle, min(LINEAR, file.apart)})
+    return bursts_of(scratch, _ROUNDS, lambda _done: None, chunks=chunks, threads=(threads,))
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term of one way: medians over the tokens that count, the quartiles of what was measured, and the error."""
+    """One term of one way over the tokens that count, in seconds per token.
+
+    `undisturbed_s` is what it took where others did not interfere: of I/O, as the 10th percentile of measured over
+    predicted seconds of single layers has it; of the rest, the median time that the thread ran. `measured_s`, `low_s`,
+    `high_s`: median and quartiles by the clock.
+    """
 
     name: str
     predicted_s: float
+    undisturbed_s: float
     measured_s: float
     low_s: float
     high_s: float
 
     @property
+    def undisturbed_error(self) -> float | None:
+        """Predicted over undisturbed, minus one; None for what takes no time."""
+        return self._error(self.undisturbed_s)
+
+    @property
     def error(self) -> float | None:
-        """Predicted over measured, minus one; None for what takes no time."""
-        return self.predicted_s / self.measured_s - 1 if self.measured_s > 0 and self.predicted_s > 0 else None
+        """Predicted over measured by the clock, minus one; None for what takes no time."""
+        return self._error(self.measured_s)
+
+    def _error(self, took_s: float) -> float | None:
+        return self.predicted_s / took_s - 1 if took_s > 0 and self.predicted_s > 0 else None
 
 
 def terms(run: FlashRun, predicted: PredictedWay, measured: MeasuredWay) -> tuple[Term, ...]:
     """I/O, memory management and compute of one way, and their sum."""
-    pairs = {
-        "I/O": (predicted.read_s, measured.read_s),
-        "memory management": (predicted.manage_s, measured.manage_s),
-        "compute": (predicted.compute_s, measured.compute_s),
-    }
-    sums = sum(p for p, _ in pairs.values()), sum(m for _, m in pairs.values())
+    counted = run.counted
     found: list[Term] = []
-    for name, (expected, took) in {**pairs, "total": sums}.items():
-        ours, theirs = np.asarray(expected)[run.counted], np.asarray(took)[run.counted]
-        low, middle, high = (float(q) for q in np.quantile(theirs, (0.25, 0.5, 0.75)))
-        found.append(Term(name, float(np.median(ours)), middle, low, high))
-    return tuple(found)
+    for name, expected, spent in (
+        ("I/O", predicted.read_s, measured.read),
+        ("memory management", predicted.manage_s, measured.manage),
+        ("compute", predicted.compute_s, measured.compute),
+    ):
+        ours, wall, cpu = expected[counted], spent.wall_s[counted], spent.cpu_s[counted]
+        predicted_s = float(np.median(ours.sum(axis=1)))
+        if name == "I/O":
+            some = ours > 0
+            ratio = float(np.quantile(wall[some] / ours[some], UNDISTURBED)) if some.any() else 1.0
+            undisturbed_s = predicted_s * ratio
+        else:
+            undisturbed_s = float(np.median(cpu.sum(axis=1)))
+        found.append(Term(name, predicted_s, undisturbed_s, *_quartiles(wall.sum(axis=1))))
+    every = measured.read.wall_s + measured.manage.wall_s + measured.compute.wall_s
+    sums = (sum(term.predicted_s for term in found), sum(term.undisturbed_s for term in found))
+    return *found, Term("total", *sums, *_quartiles(every[counted].sum(axis=1)))
+
+
+def _quartiles(of_tokens: Floats) -> tuple[float, float, float]:
+    """The median, and the quartiles below and above it."""
+    low, middle, high = (float(q) for q in np.quantile(of_tokens, (0.25, 0.5, 0.75)))
+    return middle, low, high
 
 
 def run_row(run: FlashRun) -> dict[str, Any]:
@@ -178,7 +203,10 @@ def run_row(run: FlashRun) -> dict[str, Any]:
         "window": run.window.window,
         "threads": run.threads,
         "past_cache": run.past_cache,
-        "load": list(run.load),
+        "load": [run.usage.load_before, run.usage.load_after],
+        "others_share": run.usage.others,
+        "stolen_share": run.usage.stolen,
+        "rows_measured_now": run.measured_now,
         "ways": [
             {
                 "way": measured.way.value,
@@ -187,6 +215,8 @@ def run_row(run: FlashRun) -> dict[str, Any]:
                     {
                         "term": term.name,
                         "predicted_s": term.predicted_s,
+                        "undisturbed_s": term.undisturbed_s,
+                        "undisturbed_error": term.undisturbed_error,
                         "measured_s": term.measured_s,
                         "quartiles_s": [term.low_s, term.high_s],
                         "error": term.error,

@@ -1,5 +1,6 @@
 """Feed-forward weights in a file: each neuron's rows apart, by matrix, and together, so that both can be read."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from tierplan.scratch_file import BLOCK
 
 _ELEMENT = 4  # float32: what a processor multiplies
 _MATRICES = 2
-_LINEAR = 2**20  # bytes of one read when everything is read
+LINEAR = 2**20
+"""Bytes of one read when everything is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ def _padded(matrix: NDArray[np.float32], n_bytes: int) -> memoryview:
 class LayerRows:
     """The neurons of one layer as rows [neurons, 2 hidden], read from the file when they are asked for.
 
-    `read_s`, `reads`: seconds and reads since the beginning. What comes lies in `staging` until the next time.
+    `read_s`, `cpu_s`, `reads`: seconds by the clock, seconds that the calling thread ran, and reads, all since the
+    beginning. What comes lies in `staging` until the next time.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class LayerRows:
     ) -> None:
         self._file, self._reader, self._bundled, self._staging = file, reader, bundled, staging
         self._begin = file.begin(layer, bundled)
-        self.read_s, self.reads = 0.0, 0
+        self.read_s, self.cpu_s, self.reads = 0.0, 0.0, 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,30 +115,34 @@ class LayerRows:
             chunk, stride = file.row, _MATRICES * file.row
             matrices = np.arange(_MATRICES) * file.n_neurons * file.row
             offsets = (self._begin + neurons[:, None] * file.row + matrices).ravel()
-        self.read_s += self._reader.read(offsets, chunk, self._staging)
-        self.reads += len(offsets)
+        self._read(offsets, chunk)
         rows = self._staging[: n * stride].view(np.float32)
         if self._bundled:
             return rows.reshape(n, -1)[:, : _MATRICES * file.hidden]  # pyright: ignore[reportReturnType]
         parts = rows.reshape(n, _MATRICES, -1)[:, :, : file.hidden]
         return parts.reshape(n, -1)  # pyright: ignore[reportReturnType]
 
+    def _read(self, offsets: Ints, chunk: int, places: Ints | None = None) -> None:
+        began = time.thread_time()
+        self.read_s += self._reader.read(offsets, chunk, self._staging, places)
+        self.cpu_s += time.thread_time() - began
+        self.reads += len(offsets)
+
     def everything(self) -> tuple[Floats, Floats]:
         """Both matrices [neurons, hidden], read one after the other in large pieces."""
         file = self._file
-        whole = file.apart // _LINEAR
-        self.read_s += self._reader.read(self._begin + np.arange(whole) * _LINEAR, _LINEAR, self._staging)
-        if rest := file.apart - whole * _LINEAR:
-            last = np.array([whole * _LINEAR])
-            self.read_s += self._reader.read(self._begin + last, rest, self._staging, last)
-        self.reads += whole + bool(rest)
+        whole = file.apart // LINEAR
+        self._read(self._begin + np.arange(whole) * LINEAR, LINEAR)
+        if rest := file.apart - whole * LINEAR:
+            last = np.array([whole * LINEAR])
+            self._read(self._begin + last, rest, last)
         both = self._staging[: file.apart].view(np.float32).reshape(_MATRICES, file.n_neurons, -1)
         return both[0, :, : file.hidden], both[1, :, : file.hidden]  # pyright: ignore[reportReturnType]
 
 
 def linear_reads(file: NeuronFile) -> int:
     """Reads of a layer that is read as a whole."""
-    return -(-file.apart // _LINEAR)
+    return -(-file.apart // LINEAR)
 
 
 def staging(file: NeuronFile, most_neurons: int) -> NDArray[np.uint8]:

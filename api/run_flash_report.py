@@ -17,25 +17,35 @@ def print_run(run: FlashRun) -> None:
     kept = show_bytes(float(np.median(held)) * file.neuron)
     out.print(
         f"window of {run.window.window} tokens, {kept} kept; {run.threads} threads past the page cache "
-        f"({run.past_cache}); load {run.load[0]:.1f} to {run.load[1]:.1f}"
+        f"({run.past_cache})"
     )
+    out.print(str(run.usage))
     n = len(held)
-    table = Table(title=f"a token, medians of {n}: predicted beside measured", title_justify="left")
+    table = Table(title=f"a token, of {n}: predicted beside measured", title_justify="left")
     table.add_column("way")
-    for column in ("reads", "of", "term", "predicted", "measured", "quartiles", "error"):
-        table.add_column(column, justify="left" if column == "term" else "right")
+    for column in ("reads", "term", "predicted", "undisturbed", "error", "by the clock", "quartiles", "error"):
+        table.add_column(column, justify="left" if column == "term" else "right", no_wrap=column == "quartiles")
     for predicted, measured in run.ways:
-        heads = [measured.way.value, f"{np.median(measured.reads[run.counted]):.0f}", _chunk(measured.way, run)]
+        reads = f"{np.median(measured.reads[run.counted]):.0f} x {_chunk(measured.way, run)}"
         rows = terms(run, predicted, measured)
         for term in rows:
             if not term.predicted_s:
                 continue
-            error = "" if term.error is None else f"{term.error:+.0%}"
-            quartiles = f"{show_seconds(term.low_s)} to {show_seconds(term.high_s)}"
-            cells = [show_seconds(term.predicted_s), show_seconds(term.measured_s), quartiles, error]
-            shown = heads.pop(0) if heads else "", heads.pop(0) if heads else "", heads.pop(0) if heads else ""
+            quartiles = f"{show_seconds(term.low_s)} - {show_seconds(term.high_s)}"
+            cells = [
+                show_seconds(term.predicted_s), show_seconds(term.undisturbed_s), _error(term.undisturbed_error),
+                show_seconds(term.measured_s), quartiles, _error(term.error),
+            ]  # fmt: skip
+            shown = (measured.way.value, reads) if term is rows[0] else ("", "")
             table.add_row(*shown, term.name, *cells, end_section=term is rows[-1])
     out.print(table)
+    out.print("undisturbed I/O: the tenth of the layers' reads that did best; other terms: time that the thread ran")
+    if run.measured_now:
+        out.print("the hardware file has no 'execution': costs of rows were measured before the run, reads modelled")
+
+
+def _error(error: float | None) -> str:
+    return "" if error is None else f"{error:+.0%}"
 
 
 def _chunk(way: FlashWay, run: FlashRun) -> str:

@@ -8,6 +8,7 @@ from enum import Enum
 import numpy as np
 
 from tierplan.ir.problem import Bools, Floats, Ints
+from tierplan.measure_rows import one_thread
 from tierplan.parallel_reader import ParallelReader
 from tierplan.run_flash_file import LayerRows, NeuronFile, staging
 from tierplan.scratch_file import ScratchFile
@@ -26,13 +27,21 @@ class FlashWay(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Spent:
+    """Seconds of one term, by the clock and of the thread that computes. Shapes: [tokens, layers]."""
+
+    wall_s: Floats
+    cpu_s: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MeasuredWay:
-    """What one way took. Shapes: seconds [tokens]; `reads` [tokens]; `outputs` [tokens, hidden], of the last layer."""
+    """What one way took. Shapes: `reads` [tokens]; `outputs` [tokens, hidden], of the last layer."""
 
     way: FlashWay
-    read_s: Floats
-    manage_s: Floats
-    compute_s: Floats
+    read: Spent
+    manage: Spent
+    compute: Spent
     reads: Ints
     outputs: Floats
 
@@ -47,37 +56,33 @@ def run_way(
     Assumes: a layer's input is what the layer before gave out, scaled to the size of a unit vector per element.
     """
     n = trace.n_tokens
-    read_s, manage_s, compute_s = np.zeros(n), np.zeros(n), np.zeros(n)
+    spent = np.zeros((3, 2, n, trace.n_layers))
     reads, outputs = np.zeros(n, dtype=np.int64), np.zeros_like(inputs)
     active = [trace.active(layer) for layer in range(trace.n_layers)]
     most = file.n_neurons if way is FlashWay.NAIVE else int(max(layer.sum(axis=1).max() for layer in active))
     room = staging(file, most)
-    with ParallelReader(scratch, threads) as reader:
+    with ParallelReader(scratch, threads) as reader, one_thread():
         layers = [
             _Layer(way, LayerRows(file, reader, layer, way is FlashWay.BUNDLED, room), window, layer)
             for layer in range(trace.n_layers)
         ]
         for token in range(n):
             x = inputs[token]
-            for layer, firing in zip(layers, active, strict=True):
-                out = layer.run(x, firing[token])
+            for k, layer in enumerate(layers):
+                out, spent[:, :, token, k] = layer.run(x, active[k][token])
                 x = (out / max(float(np.sqrt(np.mean(out**2))), 1e-6)).astype(inputs.dtype)
             outputs[token] = x
-            read_s[token] = sum(layer.rows.read_s for layer in layers)
             reads[token] = sum(layer.rows.reads for layer in layers)
-            manage_s[token] = sum(layer.manage_s for layer in layers)
-            compute_s[token] = sum(layer.compute_s for layer in layers)
             advance(1)
-    spent = [np.diff(total, prepend=0.0) for total in (read_s, manage_s, compute_s)]
-    return MeasuredWay(way, spent[0], spent[1], spent[2], np.diff(reads, prepend=0), outputs)
+    read, manage, compute = (Spent(wall, cpu) for wall, cpu in spent)
+    return MeasuredWay(way, read, manage, compute, np.diff(reads, prepend=0), outputs)
 
 
 class _Layer:
-    """One layer, run in one way; its seconds add up over tokens."""
+    """One layer, run in one way."""
 
     def __init__(self, way: FlashWay, rows: LayerRows, window: WindowRun, layer: int) -> None:
         self.way, self.rows = way, rows
-        self.manage_s = self.compute_s = 0.0
         self.store: NeuronStore | None = None
         if way in (FlashWay.WINDOW, FlashWay.BUNDLED):
             n_rows = int(window.most_held[layer])
@@ -85,21 +90,26 @@ class _Layer:
             self.store = NeuronStore(rows, bias, max(1, n_rows), window.window)  # pyright: ignore[reportArgumentType]
             self.store.matrix.fill(0)  # takes the pages now, not while the clock runs
 
-    def run(self, x: Floats, firing: Bools) -> Floats:
-        """The layer's output for one token."""
-        before, began = self.rows.read_s, time.perf_counter()
+    def run(self, x: Floats, firing: Bools) -> tuple[Floats, Floats]:
+        """The layer's output for one token; seconds of I/O, memory management, compute, by both clocks [3, 2]."""
+        before, began = np.array([self.rows.read_s, self.rows.cpu_s]), _clocks()
         if self.store is not None:
             self.store.advance(np.flatnonzero(firing))
-            ready = time.perf_counter()
+            ready = _clocks()
             out = feed_forward(self.store, x, firing)
         elif self.way is FlashWay.SPARSE:
             rows = self.rows[np.flatnonzero(firing)]
-            ready = time.perf_counter()
+            ready = _clocks()
             out = np.maximum(rows[:, : len(x)] @ x, 0) @ rows[:, len(x) :]
         else:
             up, down = self.rows.everything()
-            ready = time.perf_counter()
+            ready = _clocks()
             out = (np.maximum(up @ x, 0) * firing) @ down
-        self.manage_s += ready - began - (self.rows.read_s - before)
-        self.compute_s += time.perf_counter() - ready
-        return out
+        done = _clocks()
+        read = np.array([self.rows.read_s, self.rows.cpu_s]) - before
+        return out, np.array([read, ready - began - read, done - ready])
+
+
+def _clocks() -> Floats:
+    """The clock, and the seconds that this thread has run."""
+    return np.array([time.perf_counter(), time.thread_time()])

@@ -59,7 +59,7 @@ def check_space(folder: Path, n_bytes: int) -> int:
     if not folder.is_dir():
         raise InvalidInputError(f"no folder '{folder}'; --folder names one on the disk to read from")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidInputError(f"cannot write in '{folder}': permission denied; --folder names another one")
+        raise InvalidInputError(f"'{folder}' is read-only, or not yours to write in; --folder names another one")
     system = file_system(folder)
     if system in _IN_MEMORY:
         raise InvalidInputError(f"'{folder}' lies in memory ({system}), not on a disk; --folder names another one")

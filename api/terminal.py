@@ -91,11 +91,13 @@ def _silent(amount: int = 1, told: str = "") -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a file whose folder does not exist, before any work is done for it."""
+    """Refuse a file whose folder does not exist or cannot be written to, before any work is done for it."""
     if not path.parent.is_dir():
         raise InvalidInputError(f"cannot write '{path}': there is no folder '{path.parent}'")
     if path.is_dir():
         raise InvalidInputError(f"cannot write '{path}': it is a folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InvalidInputError(f"cannot write '{path}': folder '{path.parent}' is read-only, or not yours to write in")
 
 
 def _umask() -> int:

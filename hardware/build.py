@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tierplan.hardware.calibration_schema import CalibrationEntry, calibration_of
+from tierplan.hardware.execution_schema import BurstEntry, ExecutionEntry, RowCostEntry, execution_of
 from tierplan.hardware.schema import (
     Compute,
     ComputeUnit,
@@ -109,6 +110,9 @@ def _known_keys(path: KeyPath) -> list[str]:
         model = OperationEntry if "operations" in path else inner[str(path[1])] if path[1:] else SpatialEntry
     elif path and path[0] == "calibration":
         model = CalibrationEntry
+    elif path and path[0] == "execution":
+        inner = {"bursts": BurstEntry, "product": RowCostEntry, "store": RowCostEntry}
+        model = inner[str(path[1])] if path[1:] else ExecutionEntry
     elif path:
         inner = {"compute": Compute, "tiers": TierEntry, "links": LinkEntry, "interconnect": NetworkEntry}
         model = inner[str(path[0])] if "read_curve" not in path else CurvePoint
@@ -146,7 +150,8 @@ def _machine(tree: Tree, entry: HardwareFile) -> Machine:
         matrix, vector = _unit("matrix", entry.compute.matrix), _unit("vector", entry.compute.vector)
         calibration = None if entry.calibration is None else calibration_of(entry.calibration)
         home, launch = entry.home, entry.launch
-        return Machine(entry.name, matrix, vector, tiers, tuple(links), home, launch, networks, calibration)
+        execution = None if entry.execution is None else execution_of(entry.execution)
+        return Machine(entry.name, matrix, vector, tiers, tuple(links), home, launch, networks, calibration, execution)
     except InvalidInputError as error:
         raise tree.error((), str(error)) from None
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from tierplan.hardware.calibration_schema import CalibrationEntry
+from tierplan.hardware.execution_schema import ExecutionEntry
 from tierplan.hardware.spatial_schema import SpatialEntry
 from tierplan.ir import units
 from tierplan.ir.dtypes import BITS, dtype_name
@@ -216,6 +217,9 @@ class HardwareFile(_Entry):
     )
     spatial: SpatialEntry | None = Field(default=None, description="Arrays of processing elements, if it has them.")
     calibration: CalibrationEntry | None = Field(default=None, description="Constants fitted on measured kernels.")
+    execution: ExecutionEntry | None = Field(
+        default=None, description="Bursts of reads and work on rows, as 'tierplan calibrate' measures them."
+    )
 
 
 def json_schema() -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tierplan.ir.calibration import Calibration
 from tierplan.ir.dtypes import BITS
 from tierplan.ir.errors import InvalidInputError, unknown_name
+from tierplan.ir.execution import Execution
 
 
 def _positive(what: str, value: float) -> None:
@@ -152,7 +153,8 @@ class Machine:
 
     `home` is the tier where the inputs and weights of a program that runs once start; if they
     do not fit there, the next slower one that holds them. `launch_s` is the time to start one
-    kernel, in which nothing computes. `calibration` holds constants fitted on measured kernels, if there are any.
+    kernel, in which nothing computes. `calibration` holds constants fitted on measured kernels, if there are any, and
+    `execution` what was measured of sparse decodes from flash.
     """
 
     name: str
@@ -164,6 +166,7 @@ class Machine:
     launch_s: float = 0.0
     networks: tuple[Network, ...] = ()
     calibration: Calibration | None = None
+    execution: Execution | None = None
 
     def __post_init__(self) -> None:
         names = [tier.name for tier in self.tiers]

@@ -15,7 +15,7 @@ from tierplan.frontend.jax_function import traced
 from tierplan.frontend.jaxpr_record import Recorded, record
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.timeline import Timeline
-from tierplan.jax_check import START, WHOLE, Measured, check, numbers_for
+from tierplan.jax_check import RESULTS, START, WHOLE, Measured, check, numbers_for
 from tierplan.jax_replay import kernels, last_values
 
 __all__ = ["run"]
@@ -67,6 +67,13 @@ def test_medians_spreads_and_errors() -> None:
     assert (measured.median_s, measured.spread) == (3.0, pytest.approx(2 / 3))
     row = check(jnp.sin, (jnp.ones(4),), *ready(jnp.sin, (jnp.ones(4),)), repeats=3).row()
     assert {"term", "operations", "predicted_s", "measured_s", "spread", "error"} <= row["terms"][0].keys()
+    assert {"others_share", "load"} <= row.keys()
+    for term in row["terms"]:
+        if term["predicted_s"] is not None:
+            assert term["least_error"] == pytest.approx(term["predicted_s"] / term["least_s"] - 1)
+            assert term["error"] == pytest.approx(term["predicted_s"] / term["measured_s"] - 1)
+    (results,) = (term for term in row["terms"] if term["term"] == RESULTS)
+    assert results["predicted_s"] == pytest.approx(16 / gpu(10**8).tiers[0].write_bandwidth)
 
 
 def test_arguments_given_as_shapes_get_numbers() -> None:

@@ -1,6 +1,7 @@
 """Every command through the command line: what it prints, its exit code, and the files it writes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -168,6 +169,18 @@ def test_an_output_file_is_replaced_whole(run: Run, tmp_path: Path) -> None:
     target.write_text("something of mine")
     assert run("plan", "buffers.csv", "-H", "bench.yaml", "-o", "plan.json").code == 0
     parse_plan(target.read_text(), "plan.json")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK | os.X_OK)  # pyright: ignore[reportUnknownLambdaType]
+    before = sorted(tmp_path.iterdir())
+    for more in ((), ("--file-size", "64MiB")):
+        ran = run(*(("calibrate", *more) if more else ("plan", "buffers.csv", "-H", "bench.yaml")), "-o", "mine.yaml")
+        assert ran.code == 2
+        assert ran.err == ("tierplan: cannot write 'mine.yaml': folder '.' is read-only, or not yours to write in\n")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_output_file_stays_as_it_was_if_writing_fails(

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel
 
 from tierplan.hardware.build import read_hardware
+from tierplan.hardware.execution_schema import ExecutionEntry
 from tierplan.hardware.schema import HardwareFile, LinkEntry, NetworkEntry, TierEntry
 from tierplan.hardware.spatial_schema import ArrayEntry, BufferEntry, SpatialEntry
 
@@ -37,6 +38,7 @@ def test_every_key_is_explained() -> None:
         TierEntry,
         LinkEntry,
         NetworkEntry,
+        ExecutionEntry,
         SpatialEntry,
         ArrayEntry,
         BufferEntry,

@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 from test_cli_commands import Run, run
 
-from tierplan import measure_machine, scratch_file
+from tierplan import machine_state, measure_machine, scratch_file
 from tierplan.hardware.build import read_hardware
 from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.execution import Burst, Execution, RowCost
+from tierplan.machine_state import Usage, Watch
+from tierplan.measure_bursts import bursts_of, threads_for, undisturbed
 from tierplan.measure_compute import ComputeRate
 from tierplan.measure_disk import DiskRate, disk_figures, disk_rates, levelled, random_pieces
 from tierplan.measure_gpu import GpuFigures
 from tierplan.measure_machine import MachineFigures, Surroundings
 from tierplan.measure_memory import MemoryRate, memory_rates
+from tierplan.measure_rows import product_cost
 from tierplan.measure_spread import Spread
 from tierplan.measured_yaml import hardware_yaml
 from tierplan.parallel_reader import ParallelReader, aligned_bytes
@@ -47,9 +51,15 @@ def disk(noise: float = 0.0) -> list[DiskRate]:
     return [DiskRate(c, n, Spread.of([rate])) for (c, n), rate in zip(points, rates, strict=True)]
 
 
+EXECUTION = Execution(
+    tuple(Burst(c, n, ((1, 1e-4), (64, c * 2e-6 / n))) for n in (1, 16) for c in (2**14, 2**20)),
+    RowCost(1e-5, 2e-8, 2e10), RowCost(4e-5, 1e-6, 5e9),
+)  # fmt: skip
+
+
 def figures(gpu: bool = False) -> MachineFigures:
     """A machine as it might have been measured."""
-    at = Surroundings("2026-01-02T03:04+00:00", "Chip: 9 (tm) #1", 2, 0.1, 0.2)
+    at = Surroundings("2026-01-02T03:04+00:00", "Chip: 9 (tm) #1", 2, Usage(0.1, 0.2, 0.02, 0.01))
     memory = [MemoryRate(way, n, spread(1e10 * n)) for n in (1, 2) for way in ("read", "write", "copy")]
     compute = [ComputeRate("matrix", t, "numpy", spread(1e11)) for t in ("float32", "float64")]
     compute.append(ComputeRate("vector", "float32", "2 threads", spread(5e10)))
@@ -57,7 +67,7 @@ def figures(gpu: bool = False) -> MachineFigures:
         compute.append(ComputeRate("matrix", "float32", "JAX on gpu", spread(5e13)))
     card = GpuFigures("Card 4", 8 * 10**9, spread(4e11), spread(2e10), spread(1e10)) if gpu else None
     drive = disk_figures(disk(), spread(4e8), "O_DIRECT")
-    return MachineFigures("mine", at, 2**34, tuple(memory), 10**12, drive, tuple(compute), card)
+    return MachineFigures("mine", at, 2**34, tuple(memory), 10**12, drive, tuple(compute), EXECUTION, card)
 
 
 def test_spreads_refuse_what_is_no_measurement() -> None:
@@ -98,7 +108,13 @@ def test_the_hardware_file_is_read_and_says_what_was_measured(gpu: bool) -> None
     assert read_model_of(flash).latency_s == pytest.approx(found.disk.fit.model.latency_s, rel=0.01)
     assert machine.matrix.peak["float32"] == (5e13 if gpu else 1e11)
     assert machine.home == ("vram" if gpu else "dram")
-    assert "load 0.1 before, 0.2 after" in text
+    assert "load 0.1 to 0.2; other programs took 2% of the processors, other machines 1%." in text
+    assert machine.execution is not None
+    for told, was in zip(machine.execution.bursts, EXECUTION.bursts, strict=True):
+        assert (told.chunk, told.threads) == (was.chunk, was.threads)
+        assert dict(told.times) == pytest.approx(dict(was.times), rel=1e-3)
+    for cost, was in ((machine.execution.product, EXECUTION.product), (machine.execution.store, EXECUTION.store)):
+        assert cost.time_s(100, 1000) == pytest.approx(was.time_s(100, 1000), rel=1e-3)
     if gpu:
         assert dram.read_link == "dram->vram"
         assert machine.vector.peak["float32"] == 5e13
@@ -106,9 +122,62 @@ def test_the_hardware_file_is_read_and_says_what_was_measured(gpu: bool) -> None
 
 def test_a_busy_machine_is_called_busy() -> None:
     quiet = figures()
-    busy = replace(quiet, surroundings=replace(quiet.surroundings, load_before=1.0))
-    assert "the figures of a busy machine" in hardware_yaml(busy)
     assert "busy" not in hardware_yaml(quiet)
+    for usage in (Usage(0.0, 0.0, 0.08, 0.02), Usage(1.0, 0.0, None, None)):
+        busy = replace(quiet, surroundings=replace(quiet.surroundings, usage=usage))
+        assert "the figures of a busy machine" in hardware_yaml(busy)
+
+
+def test_what_others_took_is_what_was_spent_less_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = iter((7.0, 107.0, 107.0))
+    monkeypatch.setattr(machine_state, "process_time", lambda: next(own))
+    stat, tick = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
+    stat.write_text("cpu  100 0 50 1000 20 0 0 5 0 0\ncpu0 1 2 3\n")
+    watch = Watch(stat)
+    idle, busy, stolen = 600 * tick, 300 * tick, 100 * tick
+    stat.write_text(f"cpu  {100 + busy} 0 50 {1000 + idle} 20 0 0 {5 + stolen} 0 0\n")
+    usage = watch.usage()
+    assert usage.others == pytest.approx(0.2)  # of 1000 seconds 300 were spent, 100 of them here
+    assert usage.stolen == pytest.approx(0.1)
+    assert "other programs took 20% of the processors, other machines 10%" in str(usage)
+    unknown = Watch(tmp_path / "none").usage()
+    assert (unknown.others, unknown.stolen) == (None, None)
+    assert str(unknown).startswith("load ")
+
+
+def test_bursts_are_measured_for_all_sizes_threads_and_counts(tmp_path: Path) -> None:
+    n_bytes, done = 64 * BLOCK, list[int]()
+    with scratch_file.scratch_file(tmp_path, n_bytes, random_pieces(n_bytes), no_one) as file:
+        found = bursts_of(file, 2, done.append, chunks=(BLOCK, 4 * BLOCK), threads=(1, 2))
+    assert sum(done) == 4
+    assert [(burst.chunk, burst.threads) for burst in found] == [(c * BLOCK, n) for n in (1, 2) for c in (1, 4)]
+    assert [tuple(reads for reads, _ in burst.times) for burst in found] == 2 * [(1, 4, 16, 64), (1, 4, 16)]
+
+
+def test_undisturbed_bursts_are_a_tenth_percentile_that_rises() -> None:
+    found = {
+        (4096, 2, 1): [1e-4 * k for k in range(1, 12)],
+        (4096, 2, 16): [9e-3],  # disturbed: sixteen times as many bytes took less
+        (65536, 2, 1): [3e-4],
+        (65536, 2, 16): [4e-3],
+        (4096, 8, 16): [1e-3],  # by other threads, which say nothing of two
+    }
+    assert [(b.chunk, b.threads, b.times) for b in undisturbed(found)] == [
+        (4096, 2, ((1, pytest.approx(2e-4)), (16, 4e-3))),
+        (65536, 2, ((1, 3e-4), (16, 4e-3))),
+        (4096, 8, ((16, 1e-3),)),
+    ]
+
+
+def test_the_threads_of_a_disk_are_the_fewest_that_read_large_bursts_fast() -> None:
+    seconds = {1: 1.0, 4: 0.5, 8: 0.31, 16: 0.3, 32: 0.3}
+    bursts = [Burst(4096, n, ((1, 1e-4 / n), (256, s))) for n, s in seconds.items()]
+    assert threads_for(bursts) == 8
+
+
+def test_a_product_costs_what_rows_cost() -> None:
+    cost = product_cost(1, cold=2**25)
+    assert cost.time_s(500, 8192) > cost.time_s(10, 2048) > 0
 
 
 def test_a_clock_that_is_late_leaves_two_rounds(tmp_path: Path) -> None:
@@ -229,6 +298,9 @@ def test_the_command_writes_what_plan_takes(run: Run, tmp_path: Path, monkeypatc
         return tuple(disk())
 
     monkeypatch.setattr(measure_machine, "disk_rates", reads)
+    monkeypatch.setattr(measure_machine, "bursts_of", lambda *_a, **_b: EXECUTION.bursts)
+    for name, cost in (("product_cost", EXECUTION.product), ("store_cost", EXECUTION.store)):
+        monkeypatch.setattr(measure_machine, name, lambda *_, cost=cost: cost)
     ran = run("calibrate", "-o", "mine.yaml", "--file-size", "64MiB", "--repeats", "2")
     assert ran.code == 0
     assert ran.err.startswith("tierplan writes 67.11 MB to a nameless file in ")

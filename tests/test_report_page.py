@@ -135,6 +135,7 @@ def test_notebooks_show_outcomes_timelines_and_pages() -> None:
     infeasible = Outcome("hand", Status.INFEASIBLE, None, None, 1.0, 0.5, {"near": 2000, "far": 0})
     assert "missing in near" in infeasible._repr_html_()  # pyright: ignore[reportPrivateUsage]
     assert "waiting for copies" in line._repr_html_()  # pyright: ignore[reportPrivateUsage]
+    assert repr(tierplan.show(problem, outcome)) == "Page()"
     framed = tierplan.show(problem, outcome)._repr_html_()  # pyright: ignore[reportPrivateUsage]
     assert framed.startswith("<iframe srcdoc=")
     assert "<script" not in framed

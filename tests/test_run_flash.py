@@ -1,6 +1,7 @@
 """A sparse decode from flash: all ways give the same numbers, and read what the trace says, whatever the clock."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,19 @@ from test_cli_commands import Run, run
 
 from tierplan.hardware.load import load_machine
 from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.execution import Burst, Execution, RowCost
 from tierplan.ir.problem import Floats
+from tierplan.measure_disk import random_pieces
 from tierplan.run_flash import FlashRun, longest_window, neuron_file, run_flash, terms
 from tierplan.run_flash_file import NeuronFile
-from tierplan.run_flash_predict import FlashMachine, predict, rehearsed
+from tierplan.run_flash_predict import FlashMachine, flash_machine, predict
 from tierplan.run_flash_ways import FlashWay
-from tierplan.scratch_file import BLOCK
+from tierplan.scratch_file import BLOCK, scratch_file
 from tierplan.sim.flash import read_s
+from tierplan.sim.flash_bursts import burst_s
 from tierplan.sim.flash_cache import run_window
 from tierplan.sim.flash_fit import read_model_of
 from tierplan.sim.flash_generate import Activity, generate_trace
-from tierplan.sim.flash_store import ManagementCost
 from tierplan.sim.flash_trace import ActivationTrace, counts, save_trace
 
 __all__ = ["run"]
@@ -87,16 +90,23 @@ def test_the_prediction_is_the_read_model_over_the_trace() -> None:
     file = SHAPES[0]
     trace, window = TRACE[file], run_window(TRACE[file], 3)
     tier = load_machine("laptop").tiers[2]
-    memory = load_machine("laptop").tiers[1]
-    machine = FlashMachine(read_model_of(tier, BLOCK), memory, 1e30, ManagementCost(1e-6, 1e9), 8)
+    product, store = RowCost(1e-5, 1e-8, 2e10), RowCost(4e-5, 1e-6, 1e9)
+    machine = FlashMachine(read_model_of(tier, BLOCK), (), product, store, 8)
     bundled = predict(FlashWay.BUNDLED, machine, file, trace, window)
-    expected = [sum(read_s(machine.read, n, file.bundle, 8) for n in row) for row in window.loaded.tolist()]
-    assert bundled.read_s == pytest.approx(expected)
-    assert bundled.manage_s == pytest.approx(2 * window.loaded.sum(axis=1) * (1e-6 + file.neuron / 1e9))
-    assert bundled.compute_s == pytest.approx(window.held.sum(axis=1) * file.neuron / memory.read_bandwidth)
+    expected = [[read_s(machine.read, n, file.bundle, 8) for n in row] for row in window.loaded.tolist()]
+    assert bundled.read_s == pytest.approx(np.array(expected))
+    assert bundled.manage_s == pytest.approx(4e-5 + window.loaded * (1e-6 + file.neuron / 1e9))
+    assert bundled.compute_s == pytest.approx(1e-5 + window.held * (1e-8 + file.neuron / 2e10))
     sparse = predict(FlashWay.SPARSE, machine, file, trace, window)
-    assert sparse.manage_s.tolist() == [0.0] * 12
+    assert not sparse.manage_s.any()
     assert sparse.read_s.sum() > bundled.read_s.sum()
+    bursts = (Burst(file.row, 8, ((1, 1e-4), (9, 9e-4))), Burst(2**20, 8, ((1, 1e-3),)))
+    timed = replace(machine, bursts=bursts)
+    window_only = predict(FlashWay.WINDOW, timed, file, trace, window).read_s
+    assert window_only == pytest.approx(np.where(window.loaded > 0, 2e-4 * window.loaded, 0.0))
+    naive = predict(FlashWay.NAIVE, timed, file, trace, window)
+    assert naive.read_s == pytest.approx(np.full((12, 2), burst_s(bursts, 1, file.apart, 8)))
+    assert naive.compute_s == pytest.approx(np.full((12, 2), product.time_s(file.n_neurons, file.neuron)))
 
 
 def test_terms_are_medians_of_tokens_with_a_full_window(tmp_path: Path) -> None:
@@ -104,19 +114,39 @@ def test_terms_are_medians_of_tokens_with_a_full_window(tmp_path: Path) -> None:
     predicted, measured = found.ways[-1]
     by_name = {term.name: term for term in terms(found, predicted, measured)}
     assert list(by_name) == ["I/O", "memory management", "compute", "total"]
-    assert by_name["I/O"].measured_s == pytest.approx(float(np.median(measured.read_s[4:])))
+    io, manage = by_name["I/O"], by_name["memory management"]
+    assert io.measured_s == pytest.approx(float(np.median(measured.read.wall_s[4:].sum(axis=1))))
+    assert io.low_s <= io.measured_s <= io.high_s
+    ratios = (measured.read.wall_s / np.where(predicted.read_s > 0, predicted.read_s, np.inf))[4:]
+    least = float(np.quantile(ratios[ratios > 0], 0.1))
+    assert io.undisturbed_s == pytest.approx(io.predicted_s * least)
+    assert io.undisturbed_error == pytest.approx(1 / least - 1)
+    assert manage.undisturbed_s == pytest.approx(float(np.median(measured.manage.cpu_s[4:].sum(axis=1))))
     assert by_name["I/O"].error == pytest.approx(by_name["I/O"].predicted_s / by_name["I/O"].measured_s - 1)
-    total = measured.read_s + measured.manage_s + measured.compute_s
+    total = (measured.read.wall_s + measured.manage.wall_s + measured.compute.wall_s).sum(axis=1)
     assert by_name["total"].measured_s == pytest.approx(float(np.median(total[4:])))
     naive = terms(found, *found.ways[0])
     assert naive[1].predicted_s == 0
     assert naive[1].error is None
 
 
-def test_keeping_the_cache_is_rehearsed_in_memory() -> None:
-    cost = rehearsed(TRACE[SHAPES[0]], run_window(TRACE[SHAPES[0]], 3), 1024)
-    assert cost.row_s >= 0
-    assert cost.time_s(10, 8192) > 0
+def test_what_the_file_does_not_tell_of_rows_is_measured(tmp_path: Path) -> None:
+    laptop, n_bytes = load_machine("laptop"), 2**23
+    with scratch_file(tmp_path, n_bytes, random_pieces(n_bytes), lambda _n: None) as scratch:
+        measured = flash_machine(laptop, None, scratch)
+        told = Execution((Burst(4096, 8, ((1, 1e-4),)),), RowCost(1e-5, 0, 1e10), RowCost(2e-5, 0, 1e10))
+        known = flash_machine(replace(laptop, execution=told), 3, scratch)
+    assert measured.measured_now
+    assert measured.bursts == ()
+    assert measured.product.time_s(10, 8192) > 0
+    assert measured.store.time_s(10, 8192) > 0
+    assert (known.measured_now, known.threads) == (False, 3)
+    assert (known.bursts, known.product, known.store) == (told.bursts, told.product, told.store)
+    with (
+        scratch_file(tmp_path, 2 * BLOCK, [b"x" * 2 * BLOCK], lambda _n: None) as scratch,
+        pytest.raises(InvalidInputError, match=r"8\.192 kB are too little to measure what a store of neurons costs"),
+    ):
+        flash_machine(laptop, None, scratch)
 
 
 def test_the_window_is_the_longest_that_fits() -> None:

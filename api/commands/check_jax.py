@@ -80,19 +80,26 @@ def _print(checked: "Check", function: str, hardware: str) -> None:
 
     out = console()
     out.print(f"[bold]{function}[/] on this machine ({checked.device}), predicted for {hardware}")
-    table = Table(title=f"medians of {len(checked.terms[0].measured.seconds)} runs", title_justify="left")
+    table = Table(title=f"{len(checked.terms[0].measured.seconds)} runs", title_justify="left")
     table.add_column("term")
-    for name in ("operations", "predicted", "measured", "least", "most", "spread", "error"):
+    for name in ("operations", "predicted", "least", "error", "median", "spread", "error"):
         table.add_column(name, justify="right")
     for term in checked.terms:
         seconds = term.measured.seconds
         table.add_row(
             term.name, str(term.n), "-" if term.predicted_s is None else show_seconds(term.predicted_s),
-            show_seconds(term.measured.median_s), show_seconds(seconds[0]), show_seconds(seconds[-1]),
-            f"{term.measured.spread:.0%}", "-" if term.error is None else f"{term.error:+.0%}",
+            show_seconds(seconds[0]), _percent(term.least_error), show_seconds(term.measured.median_s),
+            f"{term.measured.spread:.0%}", _percent(term.error),
         )  # fmt: skip
     out.print(table)
-    out.print("spread      the middle half of the runs, over the median; error: predicted over measured, minus one")
+    out.print(
+        "spread      the middle half of the runs, over the median; error: predicted over what is left of it, minus 1"
+    )
+    out.print(f"machine     {checked.usage}")
     out.print(f"results     of both ways to run are {checked.apart:.1e} apart, relative to the largest number")
     for note in checked.notes:
         out.print(f"note        {note}")
+
+
+def _percent(error: float | None) -> str:
+    return "-" if error is None else f"{error:+.0%}"
