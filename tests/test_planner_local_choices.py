@@ -71,6 +71,8 @@ def test_an_alternative_that_only_pays_once_the_tensors_move_is_walked_from() ->
 
 def test_only_alternatives_that_can_be_faster_are_looked_at() -> None:
     problem = with_a_cache(20.0, 100.0, -500.0)
+    caches = problem.choices[0].alternatives
+    problem = replace(problem, choices=(Choice("cache", (*caches, Alternative("too much", (900, 10_000)))),))
     seen = set(neighbours(problem, filled(problem), 254.0, np.random.default_rng(0)))
     assert seen == {(Taken(0, 1),), (Taken(0, 2),)}
 
