@@ -98,3 +98,18 @@ def test_switched_plans_are_legal(data: st.DataObject) -> None:
         if found is not None:
             assert found.taken == taken
             assert list(violations(problem, found)) == []
+
+
+def test_each_of_several_choices_is_changed_to_its_best() -> None:
+    choices = [
+        Choice(f"c{t}", tuple(Alternative(f"a{i}", (0, 0), (Effect(t, -10.0 * i),)) for i in range(3)))
+        for t in range(6)
+    ]
+    problem = small.problem(
+        ["read w"] * 6, {"w": 100}, home=["w"], compute_s=[50.0] * 6, choices=choices,
+        on=small.machine(tiers=(small.SRAM, small.DRAM), links=small.LINKS[:2]),
+    )  # fmt: skip
+    start = Plan((Residency(0, 1, 0, 0, 6),), (), tuple(Taken(c, 0) for c in range(6)))
+    outcome = local.plan(problem, Budget(60.0, evaluations=600), start=start, cost=Simulated(problem))
+    assert outcome.plan is not None
+    assert [t.alternative for t in outcome.plan.taken] == [2] * 6
