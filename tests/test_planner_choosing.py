@@ -130,3 +130,10 @@ def test_where_most_alternatives_reserve_too_much_those_that_reserve_least_are_p
     outcome = greedy.plan(problem, BUDGET, cost=Simulated(problem))
     assert outcome.plan is not None
     assert list(violations(problem, outcome.plan)) == []
+
+
+def test_edits_of_a_case_take_the_time_of_its_alternatives() -> None:
+    problem = with_many_choices()
+    plan = Plan((Residency(0, 1, 0, 0, 6),), (), tuple(Taken(c, 0) for c in range(6)))
+    last = tuple(Taken(c, 2) for c in range(6))
+    assert Chosen(Simulated(problem), last).follow(plan).seconds == pytest.approx(6 * (50.0 - 20.0))
