@@ -45,31 +45,6 @@ def _empty(problem: Problem, clock: Clock, most_ticks: int) -> Model:
     return Model(problem, clock, cp, [], taken, seg, most_ticks)
 
 
-def build_static(problem: Problem, lives: list[Life], clock: Clock, most_ticks: int) -> Model:
-    """The model of the plans that leave each tensor in one tier for its whole life; its optimum proves nothing.
-
-    All variables of a tensor for one tier are the same, so the grid has no time dimension.
-    """
-    model = _empty(problem, clock, most_ticks)
-    for life in lives:
-        grid, home = Grid(life), int(problem.home[life.tensor])
-        fixed = not problem.cyclic and life.live[0]
-        tiers = [k for k in life.tiers if (not fixed or k == home) and (not life.accesses or problem.tiers.direct[k])]
-        lies = {k: model.cp.new_bool_var(f"lies_{life.tensor}_{k}") for k in tiers}
-        model.cp.add_exactly_one(list(lies.values()))
-        for k, var in lies.items():
-            for t, live in enumerate(life.live):
-                if live and life.modes.get(t) is not Mode.PRODUCE:
-                    grid.valid[k, t] = var
-            for t in life.accesses:
-                grid.serve[k, t] = var
-        model.grids.append(grid)
-    _add_capacity(model)
-    add_times(model)
-    model.cp.minimize(sum(model.seg))
-    return model
-
-
 def _grid(cp: "cp_model.CpModel", problem: Problem, life: Life) -> Grid:
     grid, x = Grid(life), life.tensor
     for t, live in enumerate(life.live):

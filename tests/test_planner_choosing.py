@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tierplan.ir.machine import Link, Tier
+from tierplan.ir.plan import Plan, Residency, Taken
 from tierplan.ir.problem import Alternative, Choice, Effect, Problem
 from tierplan.ir.verify import violations
 from tierplan.planner import greedy, msa
@@ -20,7 +21,7 @@ from tierplan.planner.spill import candidates
 from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.timeline import cost_s
 
-BUDGET = Budget(20.0, workers=1)
+BUDGET = Budget(200.0, workers=1)  # more than any of these takes, so that the clock decides nothing
 
 
 @given(data=st.data())
@@ -94,3 +95,45 @@ def test_what_is_kept_for_the_way_back_is_spilled_to_a_tier_that_steps_cannot_us
     assert {c.target for c in outcome.plan.copies} >= {1, 2}
     for plan in candidates(problem, Simulated(problem)):
         assert list(violations(problem, plan)) == []
+
+
+def test_a_case_that_its_bound_does_not_rule_out_is_planned() -> None:
+    # The first case has the least bound, 6 s, but its plan takes 20 s; that of the second one takes 8.5 s.
+    cases = Choice("c", (Alternative("first", (0, 0)), Alternative("second", (0, 0), (Effect(0, 2.5),))))
+    problem = small.problem(
+        ["read w"] * 4, {"w": 50}, home=["w"], cyclic=True, compute_s=[1.5] * 4, choices=(cases,),
+        on=small.machine(tiers=(small.SRAM, small.DRAM), links=small.LINKS[:2]),
+    )  # fmt: skip
+
+    def solve(case: Problem, _cost: object) -> Plan:
+        slow = case.choices[0].alternatives[0].name == "first"
+        return Plan((Residency(0, int(slow), 0, 0, 4),), (), (Taken(0, 0),))
+
+    found = best_choices(problem, BUDGET, Simulated(problem), solve)
+    assert found is not None
+    assert found.taken == (Taken(0, 1),)
+    assert cost_s(problem, found) == pytest.approx(4 * 1.5 + 2.5)
+
+
+def test_where_most_alternatives_reserve_too_much_those_that_reserve_least_are_planned() -> None:
+    # Any two of the first alternatives reserve more than all tiers have.
+    choices = [
+        Choice(
+            f"c{t}", (Alternative("much", (500, 6000)), Alternative("more", (600, 7000)), Alternative("none", (0, 0)))
+        )
+        for t in range(6)
+    ]
+    problem = small.problem(
+        ["read w"] * 6, {"w": 100}, home=["w"], choices=choices,
+        on=small.machine(tiers=(small.SRAM, small.DRAM), links=small.LINKS[:2]),
+    )  # fmt: skip
+    outcome = greedy.plan(problem, BUDGET, cost=Simulated(problem))
+    assert outcome.plan is not None
+    assert list(violations(problem, outcome.plan)) == []
+
+
+def test_edits_of_a_case_take_the_time_of_its_alternatives() -> None:
+    problem = with_many_choices()
+    plan = Plan((Residency(0, 1, 0, 0, 6),), (), tuple(Taken(c, 0) for c in range(6)))
+    last = tuple(Taken(c, 2) for c in range(6))
+    assert Chosen(Simulated(problem), last).follow(plan).seconds == pytest.approx(6 * (50.0 - 20.0))

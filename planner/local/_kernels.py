@@ -17,6 +17,7 @@ from tierplan.ir.problem import Bools, Floats, Ints
 _UPDATE, _PRODUCE = 1, 2
 _BASE_VALID, _BASE_FROM, _BASE_UNTIL, _BASE_READY, _RUN, _RUN_START, _RUN_STOP, _RUN_READY = range(8)
 _NEVER = -(2**40)
+SAME = 9  # the kind of an edit that wishes the same again
 
 
 class Facts(NamedTuple):
@@ -566,8 +567,8 @@ def wish(x: int, kind: int, tier: int, first: int, last: int, f: Facts, tales: T
     _copy_wish(x, w, f, tales)
     w = 1 - w
     at = f.at[x]
-    if kind == 9:
-        return  # the same wish at another pace
+    if kind == SAME:
+        return  # at another pace
     if (kind == 8 or kind >= 10) and (f.circular[x] or not f.exists[x]):
         tales.base[w, x] = tier
     if kind >= 11:  # away over one gap, to be brought back for the visit after it

@@ -98,6 +98,33 @@ class Walk:
         kernels.differences(self._tried, self._n, state.access, state.facts, state.tales, self._changed)
         return self._simulated()
 
+    def sticking_out(self) -> Ints:
+        """Tensors that lie, in some tier, above what its alternatives leave of it."""
+        facts, tales = self.state.facts, self.state.tales
+        out: set[int] = set()
+        for x in range(self.problem.n_tensors):
+            w, first = int(tales.which[x]), int(facts.stay_at[x])
+            slots = slice(first, first + int(tales.n_stays[w, x]))
+            above = tales.stay_offset[w, slots] + facts.size[x] > facts.usable[tales.stay_tier[w, slots]]
+            if bool(above.any()):
+                out.add(x)
+        return np.array(sorted(out), dtype=np.int64)
+
+    def tell_anew(self, members: Ints) -> float | None:
+        """Find these tensors room as they are wished, pushing others aside; seconds then, None if it cannot be."""
+        state = self.state
+        if len(members) > _MOST_TRIED:
+            return None
+        for x in members.tolist():
+            kernels.wish(x, kernels.SAME, 0, 0, 0, state.facts, state.tales)
+        n = len(members)
+        self._tried[:n] = members
+        self._n = kernels.attempt(self._tried, n, 1.0, True, state.facts, state.supply, state.tales, state.rooms)
+        if not self._n:
+            return None
+        kernels.differences(self._tried, self._n, state.access, state.facts, state.tales, self._changed)
+        return self._simulated()
+
     def _simulated(self) -> float:
         """Let the simulator know what changed."""
         out = self._changed

@@ -1,0 +1,89 @@
+"""Copies that wait for room: no legal plan breaks their rows, and they raise the bound where they should."""
+
+import time
+
+import numpy as np
+import pytest
+import small
+from flow_image import columns_of
+from hypothesis import HealthCheck, given, settings
+from test_planner_flow_bound import planned, shrunk, without_whole_turns
+
+from tierplan.ir.plan import Plan
+from tierplan.ir.problem import Problem
+from tierplan.planner import greedy
+from tierplan.planner.contract import Budget
+from tierplan.planner.flow_flights import flights_of, waiting, with_waiting
+from tierplan.planner.flow_model import build
+from tierplan.planner.flow_solve import Relaxation, Solver
+from tierplan.planner.local.walk import Walk
+from tierplan.sim.incremental.session import Simulated
+from tierplan.sim.timeline import simulate
+
+SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+
+
+def n_broken(problem: Problem, plan: Plan) -> int:
+    """Rows that a plan breaks, in tiers with no more room than it fills."""
+    lp = build(shrunk(problem, plan), flows=False)
+    x = np.zeros(lp.n_columns)
+    for column, value in columns_of(lp, without_whole_turns(problem, plan)).items():
+        x[column] = value
+    timeline = simulate(problem, plan)
+    begin_s = np.append(timeline.begin_s, timeline.begin_s[0] + timeline.time_s) - timeline.begin_s[0]
+    return waiting(lp, flights_of(lp), x, begin_s / lp.unit_s).n_rows
+
+
+@given(planned())
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+def test_no_legal_plan_breaks_a_row(case: tuple[Problem, Plan]) -> None:
+    assert n_broken(*case) == 0
+
+
+@pytest.mark.parametrize("cyclic", [True, False])
+@pytest.mark.parametrize("tiers", [2, 3, 4])
+def test_plans_that_come_and_go_break_no_row(tiers: int, cyclic: bool) -> None:
+    problem = small.training(3, tiers, cyclic=cyclic, tiers=tiers)
+    start = greedy.plan(problem, Budget(5.0), cost=Simulated(problem)).plan
+    assert start is not None
+    walk = Walk(problem, start, Simulated(problem).follow(start), 7)
+    for i in range(100):
+        before_s, after_s = walk.seconds, walk.propose()
+        if after_s is None:
+            continue
+        if after_s < before_s * 1.05:
+            walk.keep()
+        else:
+            walk.undo()
+        if i % 10 == 0:
+            assert n_broken(problem, walk.plan(walk.snapshot())) == 0
+
+
+def lazily(solver: Solver) -> Relaxation:
+    """The relaxation with the rows that its solutions break."""
+    found = solver.settle(time.perf_counter() + 20.0)
+    flights = flights_of(solver.lp)
+    for _ in range(20):
+        rows = waiting(solver.lp, flights, found.x, found.begin_s / solver.lp.unit_s)
+        if not rows.n_rows:
+            break
+        solver.add(rows)
+        found = solver.settle(time.perf_counter() + 20.0)
+    return found
+
+
+def test_a_copy_that_has_to_wait_is_not_hidden_before() -> None:
+    # The fast tier has room for 900 B. While x, of 650 B, lies there, which saves much, w, of 300 B, has no room:
+    # it is read from the slow tier for 30 s. A relaxation brings most of it in beforehand, beside x.
+    problem = small.problem(
+        ["produce x", "read x", "read x", "", "read w"], {"x": 650, "w": 300}, home=["w"],
+        compute_s=[0.0, 40.0, 40.0, 0.0, 0.0], on=small.machine(tiers=(small.SRAM, small.DRAM), links=small.LINKS[:2]),
+    )  # fmt: skip
+    lp, best_s = build(problem), 6.5 + 2 * 40.0 + 30.0
+    without = Solver(lp).settle(time.perf_counter() + 20.0)
+    assert without.bound_s < 100.0
+    for found in (
+        lazily(Solver(lp)),
+        Solver(with_waiting(lp, without.begin_s / lp.unit_s)).settle(time.perf_counter() + 20.0),
+    ):
+        assert best_s - 2.0 < found.bound_s <= best_s
