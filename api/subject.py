@@ -33,13 +33,18 @@ class Extras:
     policy: str | None = None
     prompt: int | None = None
     new: int | None = None
+    prompt_chunk: int | None = None
+    cached: str | None = None
     seed: int = 0
     wishes: Wishes = field(default_factory=Wishes)
     fusing: "Fusing | None" = None
 
     def written(self) -> str:
         """The options as they were given."""
-        given = {"--prompt": self.prompt, "--new": self.new, "--routing": self.routing, "--policy": self.policy}
+        given = {
+            "--prompt": self.prompt, "--new": self.new, "--prompt-chunk": self.prompt_chunk, "--cached": self.cached,
+            "--routing": self.routing, "--policy": self.policy,
+        }  # fmt: skip
         return "".join(f" {option} {value}" for option, value in given.items() if value is not None)
 
     def check(self) -> None:
@@ -192,8 +197,9 @@ def _in_flash(graph: Graph, description: str, hardware: str, found: FlashPlan, w
 def _service(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Subject:
     from tierplan.experts_answer import answer_experts, experts_row
     from tierplan.experts_report import print_experts, print_least
-    from tierplan.serving import answer_service, read_service, serve
+    from tierplan.serving import Routed, Wanted, answer_service, read_service, serve
     from tierplan.serving_report import print_served, served_row
+    from tierplan.sim.paged import Growth
 
     if extras.prompt is None or extras.new is None:
         raise InvalidInputError(
@@ -203,9 +209,8 @@ def _service(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Sub
         raise InvalidInputError("--fusion, --dram and --sparsity do not go with --phase serve yet; leave them out")
     if shaping.context is not None:
         raise InvalidInputError("--context means nothing for --phase serve; write --prompt and --new")
-    service = read_service(
-        model, shaping, hardware, extras.prompt, extras.new, extras.routing, extras.policy, extras.seed
-    )
+    reading, routed = Wanted(extras.prompt_chunk, extras.cached), Routed(extras.routing, extras.policy, extras.seed)
+    service = read_service(model, shaping, hardware, Growth(extras.prompt, extras.new), reading, routed)
 
     def tell(outcome: Outcome) -> Told:
         if outcome.plan is None:
@@ -232,6 +237,10 @@ def _service(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Sub
 
 
 def _refuse_lengths(extras: Extras) -> None:
-    given = [option for option, n in (("--prompt", extras.prompt), ("--new", extras.new)) if n is not None]
+    lengths = {
+        "--prompt": extras.prompt, "--new": extras.new, "--prompt-chunk": extras.prompt_chunk,
+        "--cached": extras.cached,
+    }  # fmt: skip
+    given = [option for option, value in lengths.items() if value is not None]
     if given:
         raise InvalidInputError(f"{', '.join(given)} means nothing without --phase serve")
