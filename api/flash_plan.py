@@ -69,7 +69,7 @@ def flash_plan(graph: Graph, model: str, shaping: Shaping, hardware: str, wishes
 
     Raises: InvalidInputError: a machine without flash, a program or a phase that is not sparse, bad figures.
     """
-    machine = hardware if wishes.dram is None else _limited(hardware, wishes.dram)
+    machine = limited(hardware, wishes.dram)
     if wishes.sparsity is None:
         return FlashPlan(lower(graph, machine), machine)
     sparsity = find_sparsity(wishes.sparsity)
@@ -94,8 +94,10 @@ def flash_plan(graph: Graph, model: str, shaping: Shaping, hardware: str, wishes
     return FlashPlan(choice.problem, machine, tier, choice, tuple(_parts(parts, choice)))
 
 
-def _limited(hardware: str, dram: int) -> Machine:
-    """The machine with so much memory above flash; of a machine without flash, in its home."""
+def limited(hardware: str, dram: int | None) -> str | Machine:
+    """The machine with so much memory above flash; of a machine without flash, in its home. None: as it is."""
+    if dram is None:
+        return hardware
     found = load_hardware(hardware)
     machine = found.machine
     if found.spatial is not None:

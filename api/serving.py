@@ -10,6 +10,7 @@ import numpy as np
 from tierplan.experts_answer import added_bound, missing, mixed, plan_experts
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph, TensorKind
+from tierplan.ir.machine import Machine
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import NO_HOME, Choice, Floats, Problem
@@ -126,7 +127,7 @@ class Routed:
 def read_service(
     model: str,
     shaping: Shaping,
-    hardware: str,
+    hardware: str | Machine,
     asked: Growth,
     reading: Wanted,
     routed: Routed,
@@ -155,7 +156,7 @@ def read_service(
     return Service(model, batch, pages, problem, turns, cached, ways, experts)
 
 
-def serve(service: Service, hardware: str, planner: str, budget: Budget) -> Outcome:
+def serve(service: Service, hardware: str | Machine, planner: str, budget: Budget) -> Outcome:
     """Plan where all lies while the service runs, for its mean turn and with room for its end."""
     if service.experts is not None:
         return plan_experts(service.experts, hardware, planner, budget)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tierplan.flash_plan import FlashPlan, Wishes, flash_plan, flash_row
+from tierplan.flash_plan import FlashPlan, Wishes, flash_plan, flash_row, limited
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph
 from tierplan.ir.outcome import Outcome
@@ -52,12 +52,19 @@ class Extras:
 
         Raises: InvalidInputError: two options that each change what is planned in a way of their own.
         """
-        given = {
-            "--routing": self.routing, "--sparsity": self.wishes.sparsity, "--fusion": self.fusing,
-        }  # fmt: skip
-        several = [option for option, value in given.items() if value is not None]
-        if len(several) > 1:
-            raise InvalidInputError(f"{' and '.join(several)} do not go together yet; leave one out")
+        by_token = {"--routing": self.routing, "--sparsity": self.wishes.sparsity}
+        given = [option for option, value in by_token.items() if value is not None]
+        if len(given) > 1:
+            raise InvalidInputError(
+                "--routing and --sparsity do not go together: experts are sparse already, and --sparsity is for models "
+                "whose feed-forward part is dense; leave out the one that the model is not"
+            )
+        if given and self.fusing is not None:
+            raise InvalidInputError(
+                f"{given[0]} and --fusion do not go together: a kernel is cut for the bytes that it always reads, and "
+                f"with {given[0]} they depend on the token; plan without --fusion, or without {given[0]} to see what "
+                "fusing gains where all weights are read"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +112,8 @@ def read_subject(model: str, shaping: Shaping, hardware: str, extras: Extras) ->
     graph = read_program(model, shaping)
     description = describe(graph, shaping, model) + extras.written()
     if extras.fusing is not None:
-        if extras.wishes.dram is not None:
-            raise InvalidInputError("--fusion and --dram do not go together yet; leave one out")
-        return _fused(graph, description, hardware, extras.fusing)
-    if extras.wishes.sparsity is not None or extras.wishes.dram is not None:
-        if extras.routing is not None:
-            raise InvalidInputError("--routing and --dram do not go together yet; leave one out")
+        return _fused(graph, description, hardware, extras)
+    if extras.routing is None and (extras.wishes.sparsity is not None or extras.wishes.dram is not None):
         found = flash_plan(graph, model, shaping, hardware, extras.wishes)
         return _in_flash(graph, description + extras.wishes.written(), hardware, found, extras.wishes)
     return _program(graph, description, hardware, extras)
@@ -120,30 +123,38 @@ def _program(graph: Graph, description: str, hardware: str, extras: Extras) -> S
     """A program as it is, or one with experts under a routing."""
     from tierplan.experts_answer import mixed
 
-    problem = lower(graph, hardware)
+    machine, name = limited(hardware, extras.wishes.dram), _named(hardware, extras.wishes)
+    problem = lower(graph, machine)
     experts = mixed(graph, problem, extras.routing, extras.policy, extras.seed)
     if experts is None:
 
         def search(planner: str, budget: Budget) -> Searched:
-            return Searched(problem, make_plan(problem, hardware, planner=planner, budget=budget))
+            return Searched(problem, make_plan(problem, machine, planner=planner, budget=budget))
 
-        return Subject(graph.name, hardware, description, problem, search)
+        return Subject(graph.name, name, description, problem, search)
     from tierplan.experts_answer import answer_experts, experts_row, plan_experts
     from tierplan.experts_report import print_experts, print_least
 
     def with_experts(planner: str, budget: Budget) -> Searched:
-        outcome = plan_experts(experts, hardware, planner, budget)
+        outcome = plan_experts(experts, machine, planner, budget)
         if outcome.plan is None:
             return Searched(experts.problem, outcome, told=Told({}, lambda: print_least(experts.problem)))
         answer = answer_experts(experts, str(extras.routing), outcome.plan)
         told = Told({"experts": experts_row(answer)}, lambda: print_experts(answer))
         return Searched(experts.problem, outcome, told=told)
 
-    return Subject(graph.name, hardware, description, experts.problem, with_experts)
+    return Subject(graph.name, name, description, experts.problem, with_experts)
 
 
-def _fused(graph: Graph, description: str, hardware: str, fusing: "Fusing") -> Subject:
+def _named(hardware: str, wishes: Wishes) -> str:
+    """The machine as it is called in answers and plan files."""
+    return hardware if wishes.dram is None else f"{hardware} with --dram {show_bytes(wishes.dram)}"
+
+
+def _fused(graph: Graph, description: str, hardware: str, extras: Extras) -> Subject:
     """A program whose operations are fused into kernels."""
+    assert extras.fusing is not None
+    fusing, machine = extras.fusing, limited(hardware, extras.wishes.dram)
     from tierplan.fusing import fuse_and_plan
     from tierplan.fusion_answer import fusion_answer, print_fusion
 
@@ -151,10 +162,10 @@ def _fused(graph: Graph, description: str, hardware: str, fusing: "Fusing") -> S
         return Told({"fusion": fusion_answer(found)}, lambda: print_fusion(found))
 
     def search(planner: str, budget: Budget) -> Searched:
-        found = fuse_and_plan(graph, hardware, fusing, planner=planner, budget=budget)
+        found = fuse_and_plan(graph, machine, fusing, planner=planner, budget=budget)
         return Searched(found.kept.problem, found.kept.outcome, found.record, told(found))
 
-    return Subject(graph.name, hardware, description, lower(graph, hardware), search)
+    return Subject(graph.name, _named(hardware, extras.wishes), description, lower(graph, machine), search)
 
 
 def _on_devices(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Subject:
@@ -182,7 +193,7 @@ def _in_flash(graph: Graph, description: str, hardware: str, found: FlashPlan, w
     """A program within a limit of memory, whose neurons may be loaded from flash."""
     from tierplan.flash_report import print_flash
 
-    machine = hardware if wishes.dram is None else f"{hardware} with --dram {show_bytes(wishes.dram)}"
+    machine = _named(hardware, wishes)
 
     def search(planner: str, budget: Budget) -> Searched:
         outcome = make_plan(found.problem, found.machine, planner=planner, budget=budget)
@@ -205,12 +216,17 @@ def _service(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Sub
         raise InvalidInputError(
             "--phase serve needs --prompt N and --new N: positions that are read, and tokens to write"
         )
-    if extras.fusing is not None or extras.wishes != Wishes():
-        raise InvalidInputError("--fusion, --dram and --sparsity do not go with --phase serve yet; leave them out")
+    for option, value in (("--fusion", extras.fusing), ("--sparsity", extras.wishes.sparsity)):
+        if value is not None:
+            raise InvalidInputError(
+                f"{option} does not go with --phase serve: it is for turns of one kind and length, and a service reads "
+                "a prompt and then writes with a growing cache; plan the turn alone, with --phase decode --context N"
+            )
     if shaping.context is not None:
         raise InvalidInputError("--context means nothing for --phase serve; write --prompt and --new")
     reading, routed = Wanted(extras.prompt_chunk, extras.cached), Routed(extras.routing, extras.policy, extras.seed)
-    service = read_service(model, shaping, hardware, Growth(extras.prompt, extras.new), reading, routed)
+    machine = limited(hardware, extras.wishes.dram)
+    service = read_service(model, shaping, machine, Growth(extras.prompt, extras.new), reading, routed)
 
     def tell(outcome: Outcome) -> Told:
         if outcome.plan is None:
@@ -227,13 +243,13 @@ def _service(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Sub
         return Told({"serve": served_row(served), "experts": experts_row(answer)}, show)
 
     def search(planner: str, budget: Budget) -> Searched:
-        outcome = serve(service, hardware, planner, budget)
+        outcome = serve(service, machine, planner, budget)
         return Searched(service.problem, outcome, told=tell(outcome))
 
     description = f"{model} --phase serve" + (f" --batch {shaping.batch}" if shaping.batch else "")
     description += (f" --dtype {shaping.dtype}" if shaping.dtype else "") + extras.written()
     title = f"{service.pages.last.name.rsplit(' ', 1)[0]} serve"
-    return Subject(title, hardware, description, service.problem, search)
+    return Subject(title, _named(hardware, extras.wishes), description, service.problem, search)
 
 
 def _refuse_lengths(extras: Extras) -> None:

@@ -146,6 +146,7 @@ def test_planned_is_no_slower_than_every_other_policy_in_the_same_room(skew: flo
     slack = 1 + 2e-4  # of the division
     for policy in (Policy.LRU, Policy.LFU, Policy.PINNED):
         assert seconds[Policy.PLANNED] <= seconds[policy] * slack
+    assert seconds[Policy.BELADY] <= seconds[Policy.PLANNED] * slack
 
 
 def _option(time: float, reserved: tuple[int, int]) -> ExpertOption:
