@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tierplan.flash_plan import FlashPlan, Wishes, flash_plan, flash_row, limited
+from tierplan.flash_plan import FlashPlan, Wishes, flash_plan, flash_row, limited, neuron_ops, sparse_plan
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph
 from tierplan.ir.outcome import Outcome
@@ -16,8 +16,10 @@ from tierplan.planner.contract import Budget
 from tierplan.programs import Shaping, describe, read_program
 
 if TYPE_CHECKING:
-    from tierplan.fusing import Fused, Fusing
+    from tierplan.fusing import Dressing, Fused, Fusing
     from tierplan.ir.fusion_record import FusionRecord
+    from tierplan.ir.machine import Machine
+    from tierplan.sim.experts_cached import CachedExperts
 
 SERVE = "serve"
 
@@ -58,12 +60,6 @@ class Extras:
             raise InvalidInputError(
                 "--routing and --sparsity do not go together: experts are sparse already, and --sparsity is for models "
                 "whose feed-forward part is dense; leave out the one that the model is not"
-            )
-        if given and self.fusing is not None:
-            raise InvalidInputError(
-                f"{given[0]} and --fusion do not go together: a kernel is cut for the bytes that it always reads, and "
-                f"with {given[0]} they depend on the token; plan without --fusion, or without {given[0]} to see what "
-                "fusing gains where all weights are read"
             )
 
 
@@ -112,7 +108,7 @@ def read_subject(model: str, shaping: Shaping, hardware: str, extras: Extras) ->
     graph = read_program(model, shaping)
     description = describe(graph, shaping, model) + extras.written()
     if extras.fusing is not None:
-        return _fused(graph, description, hardware, extras)
+        return _fused(graph, model, shaping, description + extras.wishes.written(), hardware, extras)
     if extras.routing is None and (extras.wishes.sparsity is not None or extras.wishes.dram is not None):
         found = flash_plan(graph, model, shaping, hardware, extras.wishes)
         return _in_flash(graph, description + extras.wishes.written(), hardware, found, extras.wishes)
@@ -132,16 +128,11 @@ def _program(graph: Graph, description: str, hardware: str, extras: Extras) -> S
             return Searched(problem, make_plan(problem, machine, planner=planner, budget=budget))
 
         return Subject(graph.name, name, description, problem, search)
-    from tierplan.experts_answer import answer_experts, experts_row, plan_experts
-    from tierplan.experts_report import print_experts, print_least
+    from tierplan.experts_answer import plan_experts
 
     def with_experts(planner: str, budget: Budget) -> Searched:
         outcome = plan_experts(experts, machine, planner, budget)
-        if outcome.plan is None:
-            return Searched(experts.problem, outcome, told=Told({}, lambda: print_least(experts.problem)))
-        answer = answer_experts(experts, str(extras.routing), outcome.plan)
-        told = Told({"experts": experts_row(answer)}, lambda: print_experts(answer))
-        return Searched(experts.problem, outcome, told=told)
+        return Searched(experts.problem, outcome, told=_tell_experts(experts, str(extras.routing), outcome))
 
     return Subject(graph.name, name, description, experts.problem, with_experts)
 
@@ -151,21 +142,88 @@ def _named(hardware: str, wishes: Wishes) -> str:
     return hardware if wishes.dram is None else f"{hardware} with --dram {show_bytes(wishes.dram)}"
 
 
-def _fused(graph: Graph, description: str, hardware: str, extras: Extras) -> Subject:
-    """A program whose operations are fused into kernels."""
+def _fused(graph: Graph, model: str, shaping: Shaping, description: str, hardware: str, extras: Extras) -> Subject:
+    """A program whose operations are fused into kernels, those aside that read what is loaded by choice."""
     assert extras.fusing is not None
     fusing, machine = extras.fusing, limited(hardware, extras.wishes.dram)
+    dressing = _dressing(model, shaping, machine, extras)
+
+    def told(found: "Fused") -> Told:
+        beside = found.kept.told if isinstance(found.kept.told, _Beside) else None
+        more = Told({}, lambda: None) if beside is None else beside.tell(found.kept.outcome)
+
+        def show() -> None:
+            more.show()
+            print_fusion(found)
+
+        return Told({"fusion": fusion_answer(found)} | more.rows, show)
+
     from tierplan.fusing import fuse_and_plan
     from tierplan.fusion_answer import fusion_answer, print_fusion
 
-    def told(found: "Fused") -> Told:
-        return Told({"fusion": fusion_answer(found)}, lambda: print_fusion(found))
-
     def search(planner: str, budget: Budget) -> Searched:
-        found = fuse_and_plan(graph, machine, fusing, planner=planner, budget=budget)
+        found = fuse_and_plan(graph, machine, fusing, planner=planner, budget=budget, dressing=dressing)
         return Searched(found.kept.problem, found.kept.outcome, found.record, told(found))
 
-    return Subject(graph.name, _named(hardware, extras.wishes), description, lower(graph, machine), search)
+    problem = lower(graph, machine)
+    if dressing is not None:
+        problem = dressing.dress(graph, problem).problem
+    return Subject(graph.name, _named(hardware, extras.wishes), description, problem, search)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """How to tell of the choices of a cut, once it has a plan."""
+
+    tell: Callable[[Outcome], Told]
+
+
+def _dressing(model: str, shaping: Shaping, machine: "str | Machine", extras: Extras) -> "Dressing | None":
+    """The choices that every cut of a program has: of its experts, or of its neurons; None for others."""
+    from tierplan.experts_answer import mixed, plan_experts
+    from tierplan.fusing import Dressed, Dressing
+    from tierplan.sim.experts_layers import expert_ops
+
+    if extras.routing is None and extras.wishes.sparsity is None:
+        return None
+
+    def with_neurons(_graph: Graph, problem: Problem) -> Dressed:
+        found = sparse_plan(problem, model, shaping, machine, extras.wishes)
+
+        def planned(planner: str, budget: Budget) -> Outcome:
+            return make_plan(found.problem, machine, planner=planner, budget=budget)
+
+        return Dressed(found.problem, planned, _Beside(lambda outcome: _tell_flash(found, outcome)))
+
+    def with_experts(graph: Graph, problem: Problem) -> Dressed:
+        experts = mixed(graph, problem, extras.routing, extras.policy, extras.seed)
+        assert experts is not None
+
+        def planned(planner: str, budget: Budget) -> Outcome:
+            return plan_experts(experts, machine, planner, budget)
+
+        tell = _Beside(lambda outcome: _tell_experts(experts, str(extras.routing), outcome))
+        return Dressed(experts.problem, planned, tell)
+
+    if extras.routing is None:
+        return Dressing(lambda graph: neuron_ops(graph, model), with_neurons)
+    return Dressing(expert_ops, with_experts)
+
+
+def _tell_flash(found: FlashPlan, outcome: Outcome) -> Told:
+    from tierplan.flash_report import print_flash
+
+    return Told({"flash": flash_row(found, outcome)}, lambda: print_flash(found, outcome))
+
+
+def _tell_experts(experts: "CachedExperts", routing: str, outcome: Outcome) -> Told:
+    from tierplan.experts_answer import answer_experts, experts_row
+    from tierplan.experts_report import print_experts, print_least
+
+    if outcome.plan is None:
+        return Told({}, lambda: print_least(experts.problem))
+    answer = answer_experts(experts, routing, outcome.plan)
+    return Told({"experts": experts_row(answer)}, lambda: print_experts(answer))
 
 
 def _on_devices(model: str, shaping: Shaping, hardware: str, extras: Extras) -> Subject:
@@ -191,16 +249,13 @@ def _on_devices(model: str, shaping: Shaping, hardware: str, extras: Extras) -> 
 
 def _in_flash(graph: Graph, description: str, hardware: str, found: FlashPlan, wishes: Wishes) -> Subject:
     """A program within a limit of memory, whose neurons may be loaded from flash."""
-    from tierplan.flash_report import print_flash
-
     machine = _named(hardware, wishes)
 
     def search(planner: str, budget: Budget) -> Searched:
         outcome = make_plan(found.problem, found.machine, planner=planner, budget=budget)
         if found.choice is None:
             return Searched(found.problem, outcome)
-        told = Told({"flash": flash_row(found, outcome)}, lambda: print_flash(found, outcome))
-        return Searched(found.problem, outcome, told=told)
+        return Searched(found.problem, outcome, told=_tell_flash(found, outcome))
 
     return Subject(graph.name, machine, description, found.problem, search)
 

@@ -79,10 +79,14 @@ def expert_options(
 
 
 def _rules(policy: Policy, n_caches: int) -> tuple[Policy, ...]:
-    """The policies that a way may follow; of one cache, its own rule loads least, but pinned experts are not copied."""
+    """The policies that a way may follow.
+
+    Of one cache, a policy's own rule loads least, but pins need no place in the home, and pinned experts no copies.
+    """
     if n_caches > 1:
         return policy.stands_for
-    return tuple(rule for rule in policy.stands_for if n_caches and rule in (policy, Policy.PINNED)) or (policy,)
+    kept = (policy, Policy.PLANNED, Policy.PINNED)
+    return tuple(rule for rule in policy.stands_for if rule in kept) if n_caches else (policy,)
 
 
 def _ways(problem: Problem, n: int, expert: ExpertBytes, last: int) -> Iterator[tuple[tuple[int, ...], int]]:
