@@ -24,8 +24,6 @@ from tierplan.sim.experts_options import ExpertOption
 from tierplan.sim.replacement import Policy
 from tierplan.sim.timeline import simulate
 
-MOST_PARALLEL = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
@@ -69,8 +67,8 @@ class ExpertsAnswer:
 def mixed(graph: Graph, problem: Problem, routing: str | None, policy: str | None, seed: int) -> CachedExperts | None:
     """The experts of a program as `--routing` and `--policy` say; None if they say nothing.
 
-    Raises: InvalidInputError: the model has no experts or does not decode, the policy is not known, or the trace is
-        of another shape.
+    Raises: InvalidInputError: the model has no experts or trains them, the policy is not known, or the trace is of
+        another shape.
     """
     if routing is None:
         if policy is not None:
@@ -82,11 +80,6 @@ def mixed(graph: Graph, problem: Problem, routing: str | None, policy: str | Non
     if not layers:
         raise InvalidInputError(
             f"'{graph.name}' has no experts: --routing is for a mixture of experts, like mixtral-8x7b"
-        )
-    if graph.tokens > MOST_PARALLEL:
-        raise InvalidInputError(
-            f"--routing is for decoding: a turn of '{graph.name}' routes {graph.tokens} tokens at once, "
-            f"and over {MOST_PARALLEL} nearly every expert is used in every turn"
         )
     return cached_experts(graph, problem, skew.routing(layers, graph.tokens, seed), graph.tokens, rule)
 

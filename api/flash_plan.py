@@ -69,11 +69,22 @@ def flash_plan(graph: Graph, model: str, shaping: Shaping, hardware: str, wishes
 
     Raises: InvalidInputError: a machine without flash, a program or a phase that is not sparse, bad figures.
     """
-    machine = hardware if wishes.dram is None else _limited(hardware, wishes.dram)
-    if wishes.sparsity is None:
-        return FlashPlan(lower(graph, machine), machine)
-    sparsity = find_sparsity(wishes.sparsity)
-    arch = _architecture(model)
+    machine = limited(hardware, wishes.dram)
+    problem = lower(graph, machine)
+    return (
+        FlashPlan(problem, machine)
+        if wishes.sparsity is None
+        else sparse_plan(problem, model, shaping, machine, wishes)
+    )
+
+
+def sparse_plan(problem: Problem, model: str, shaping: Shaping, machine: str | Machine, wishes: Wishes) -> FlashPlan:
+    """The problem with the choice of how neurons are loaded; operations on feed-forward weights are steps of their own.
+
+    Raises: InvalidInputError: as for `flash_plan`.
+    """
+    assert wishes.sparsity is not None
+    sparsity, arch = find_sparsity(wishes.sparsity), _architecture(model)
     if shaping.phase not in (None, "decode") or shaping.batch not in (None, 1):
         raise InvalidInputError(
             "--sparsity is for decode with --batch 1: of many tokens at once, few neurons stay idle"
@@ -84,7 +95,6 @@ def flash_plan(graph: Graph, model: str, shaping: Shaping, hardware: str, wishes
         raise InvalidInputError(f"'{known.name}' has no tier like flash, which operations cannot use directly")
     parts = weights(arch)
     layers = [_sparse_layer(layer, arch) for layer in parts.layers]
-    problem = lower(graph, machine)
     read = read_model_of(known.tiers[flash], known.tiers[flash].alignment)
     choice = with_choice(problem, layers, sparsity, read, flash, wishes.pins, known.name)
     if sparsity.model and sparsity.model not in (model, Path(model).stem, arch.name):
@@ -94,8 +104,17 @@ def flash_plan(graph: Graph, model: str, shaping: Shaping, hardware: str, wishes
     return FlashPlan(choice.problem, machine, tier, choice, tuple(_parts(parts, choice)))
 
 
-def _limited(hardware: str, dram: int) -> Machine:
-    """The machine with so much memory above flash; of a machine without flash, in its home."""
+def neuron_ops(graph: Graph, model: str) -> frozenset[int]:
+    """Numbers of the operations that use feed-forward weights."""
+    arch = _architecture(model)
+    mine = {name for layer in weights(arch).layers for name in _sparse_layer(layer, arch).matrices}
+    return frozenset(n for n, op in enumerate(graph.ops) if mine & {access.tensor for access in op.reads})
+
+
+def limited(hardware: str, dram: int | None) -> str | Machine:
+    """The machine with so much memory above flash; of a machine without flash, in its home. None: as it is."""
+    if dram is None:
+        return hardware
     found = load_hardware(hardware)
     machine = found.machine
     if found.spatial is not None:

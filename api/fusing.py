@@ -26,6 +26,24 @@ Seconds = Callable[[Op], float | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Dressed:
+    """A problem some of whose tensors are loaded by choice, how to plan it, and what there is to tell of it."""
+
+    problem: Problem
+    plan: Callable[[str, Budget], Outcome]
+    told: object
+
+
+@dataclass(frozen=True, slots=True)
+class Dressing:
+    """What of a program is loaded by choice: `alone` are the operations that read it, which stay kernels of their own,
+    and `dress` makes the problem with the choices from the cut graph and its problem."""
+
+    alone: Callable[[Graph], frozenset[int]]
+    dress: Callable[[Graph, Problem], Dressed]
+
+
+@dataclass(frozen=True, slots=True)
 class Fusing:
     """What the user says about fusing; None where he says nothing.
 
@@ -52,6 +70,7 @@ class Cut:
     graph: Graph
     problem: Problem
     outcome: Outcome
+    told: object = None
 
     @property
     def scratch(self) -> int:
@@ -96,12 +115,21 @@ class Fused:
         return FusionRecord(self.fusing.mode, self.kept.name, self.machine.launch_s, self.limit, alternatives, regions)
 
 
-def fuse_and_plan(graph: Graph, hardware: str | Machine, fusing: Fusing, *, planner: str, budget: Budget) -> Fused:
+def fuse_and_plan(
+    graph: Graph,
+    hardware: str | Machine,
+    fusing: Fusing,
+    *,
+    planner: str,
+    budget: Budget,
+    dressing: Dressing | None = None,
+) -> Fused:
     """Plan a graph cut into kernels as `fusing` says.
 
     `none` makes each operation a kernel, `max` each kernel as large as it may be, beside which `none` is planned to
     compare. `auto` plans both, and a third cut, the cheapest by dynamic programming when operands come from where the
-    plan without fusing has them; it keeps the one whose plan is fastest. The budget's time is shared between them.
+    plan without fusing has them; it keeps the one whose plan is fastest. The budget's time is shared between them. With
+    a `dressing`, every cut has the same choices.
 
     Raises: InvalidInputError: the machine has no scratch to fuse in, more is asked for than it has, or the program
         is a list of buffers.
@@ -115,9 +143,10 @@ def fuse_and_plan(graph: Graph, hardware: str | Machine, fusing: Fusing, *, plan
     if n_executed(graph) <= MAX_UNROLLED:
         graph = unrolled(graph)
     limit = 0 if fusing.mode == "none" else _limit(machine, fusing.scratch)
-    program = fusable(graph, machine, limit, most_ops=fusing.most_ops, seconds=seconds)
+    alone = frozenset[int]() if dressing is None else dressing.alone(graph)
+    program = fusable(graph, machine, limit, most_ops=fusing.most_ops, seconds=seconds, alone=alone)
     share = replace(budget, seconds=budget.seconds / {"none": 1, "max": 2, "auto": 3}[fusing.mode])
-    maker = _Cutter(program, machine, seconds, planner, share)
+    maker = _Cutter(program, machine, seconds, planner, share, dressing)
     cuts = [maker.cut("none", unfused(program))]
     if fusing.mode != "none":
         by_plan = maker.prices(cuts[0])
@@ -142,14 +171,18 @@ class _Cutter:
     seconds: Seconds | None
     planner: str
     budget: Budget
+    dressing: Dressing | None
 
     def cut(self, name: str, kernels: tuple[Kernel, ...]) -> Cut:
         graph = fused(self.program.graph, [kernel.region for kernel in kernels])
         scratch = max(kernel.form.footprint for kernel in kernels)
         machine = with_scratch(self.machine, scratch)
         problem = lower(graph, machine, seconds=seconds_of_kernels(self.program.graph, kernels, self.seconds))
-        outcome = plan(problem, machine, planner=self.planner, budget=self.budget)
-        return Cut(name, kernels, graph, problem, outcome)
+        if self.dressing is None:
+            outcome = plan(problem, machine, planner=self.planner, budget=self.budget)
+            return Cut(name, kernels, graph, problem, outcome)
+        dressed = self.dressing.dress(graph, problem)
+        return Cut(name, kernels, graph, dressed.problem, dressed.plan(self.planner, self.budget), dressed.told)
 
     def prices(self, base: Cut) -> Prices:
         uses = self.program.uses

@@ -28,7 +28,8 @@ class Shaping:
 
     `phase`, `batch`, `context` and `dtype` shape a language model, `shapes` the arguments of a
     JAX function; `cyclic` says whether a JAX function repeats. `dims` bind open dimensions of an ONNX file.
-    `tp`, `pp` and `ep` split a language model over devices.
+    `tp`, `pp` and `ep` split a language model over devices. `chunk`: positions that a turn of a prompt reads, the last
+    ones of the context; None: all.
     """
 
     phase: str | None = None
@@ -41,6 +42,7 @@ class Shaping:
     tp: int | None = None
     pp: int | None = None
     ep: int | None = None
+    chunk: int | None = None
 
     @property
     def parallel(self) -> Parallel:
@@ -131,6 +133,7 @@ def _language_model(text: str, source: str, shaping: Shaping, stage: int) -> Gra
         context=shaping.context,
         dtype=shaping.dtype,
         shard=shard_of(shaping, stage),
+        chunk=shaping.chunk,
     )
 
 
@@ -157,8 +160,9 @@ def _checkpoint(path: Path, shaping: Shaping) -> Graph:
             "give --tp, --pp and --ep with the config.json of the model"
         )
     return checkpoint_graph(
-        read(path), phase=shaping.phase, batch=shaping.batch, context=shaping.context, dtype=shaping.dtype
-    )
+        read(path), phase=shaping.phase, batch=shaping.batch, context=shaping.context, dtype=shaping.dtype,
+        chunk=shaping.chunk,
+    )  # fmt: skip
 
 
 def _folder(folder: Path, shaping: Shaping, stage: int) -> Graph:

@@ -19,6 +19,7 @@ class Row:
 
     The end of `quantity` is its unit (`_s`, `_bytes`, `_j`), or it is a ratio. `paper` is None where nothing is
     published, and `ours` where nothing follows from what is. `fitted` says that ours was adjusted to published numbers.
+    `ours_range`: what ours may be, as the published figures behind it are rounded.
     `kind`, where a reproduction tells them apart: input, fitted, predicted or not reproducible.
     """
 
@@ -33,6 +34,7 @@ class Row:
     kind: str | None = None
     source: str = ""
     note: str = ""
+    ours_range: tuple[float, float] | None = None
 
     @property
     def rel_error(self) -> float | None:
@@ -45,7 +47,7 @@ class Row:
         """The row with its relative error, in base units."""
         row = asdict(self)
         fitted = row.pop("fitted")
-        told = {name: row.pop(name) for name in ("kind", "source", "note")}
+        told = {name: row.pop(name) for name in ("kind", "source", "note", "ours_range")}
         return {**row, "rel_error": self.rel_error, "fitted": fitted, **(told if self.kind else {})}
 
 
@@ -79,7 +81,10 @@ class Report:
 def row_of(row: PaperRow, model: str, config: str) -> Row:
     """A row of a paper of tiered memory, under the name of its model and configuration."""
     kind = row.kind.name.lower().replace("_", " ")
-    return Row(row.id, model, None, config, row.quantity, row.paper, row.ours, row.fitted, kind, row.source, row.note)
+    return Row(
+        row.id, model, None, config, row.quantity, row.paper, row.ours, row.fitted, kind, row.source, row.note,
+        row.ours_range,
+    )  # fmt: skip
 
 
 def show_kind(row: Row) -> str:

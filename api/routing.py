@@ -8,10 +8,12 @@ from tierplan.sim.experts_layers import ExpertLayer
 from tierplan.sim.experts_trace import Demand, Requests, Routing, generate_requests, generate_routing
 from tierplan.sim.experts_trace import load_requests as requests_from_file
 from tierplan.sim.experts_trace import load_routing as routing_from_file
+from tierplan.sim.experts_turns import TurnRouting, generate_turns
 
 _DRAWN_USES = 4096  # of a layer's experts
 _DRAWN_TOKENS = 512
 _DRAWN_TURNS = 64
+_MOST_DRAWN = 1024  # tokens of a turn up to which each is drawn
 _FORMS = "'uniform', 'zipf:SKEW', 'zipf:SKEW,stay:SHARE', or a trace FILE.npz"
 
 
@@ -46,12 +48,23 @@ class Skew:
             raise InvalidInputError(f"'{text}' is uniform and has a skew; write {_FORMS}")
         return cls(text, Demand(numbers.get("zipf", 0.0), numbers.get("stay", 0.0)))
 
-    def routing(self, layers: tuple[ExpertLayer, ...], parallel: int, seed: int) -> Routing:
-        """The routing of tokens over the layers of a model, `parallel` of them per turn."""
+    def routing(self, layers: tuple[ExpertLayer, ...], parallel: int, seed: int) -> Routing | TurnRouting:
+        """The routing of tokens over the layers of a model, `parallel` of them per turn.
+
+        Of turns with very many tokens, which experts they use is drawn, not what each token takes.
+        """
         n_experts, top_k = layers[0].n_experts, layers[0].top_k
         if self.file is not None:
-            return routing_from_file(self.file, n_experts)
+            found = routing_from_file(self.file, n_experts)
+            if found.n_tokens < 2 * parallel:
+                raise InvalidInputError(
+                    f"{self.file}: {found.n_tokens} tokens, and a turn routes {parallel}; a trace needs two turns or "
+                    "more: record a longer one, or write a smaller --batch or --context"
+                )
+            return found
         assert self.demand is not None
+        if parallel > _MOST_DRAWN:
+            return generate_turns(self.demand, _DRAWN_TURNS, parallel, len(layers), n_experts, top_k, seed)
         n_tokens = max(_DRAWN_TOKENS, _DRAWN_USES // top_k, _DRAWN_TURNS * parallel)
         return generate_routing(self.demand, n_tokens, len(layers), n_experts, top_k, seed)
 

@@ -1,7 +1,7 @@
 """`--phase serve`: a prompt is read once, then tokens are written while the key-value cache grows."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,17 +10,17 @@ import numpy as np
 from tierplan.experts_answer import added_bound, missing, mixed, plan_experts
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.graph import Graph, TensorKind
+from tierplan.ir.machine import Machine
 from tierplan.ir.outcome import Outcome, Status
 from tierplan.ir.plan import Plan
-from tierplan.ir.problem import NO_HOME, Alternative, Choice, Effect, Floats, Problem
+from tierplan.ir.problem import NO_HOME, Choice, Floats, Problem
 from tierplan.pipeline import lower
 from tierplan.pipeline import plan as make_plan
 from tierplan.planner.contract import Budget
-from tierplan.planner.offsets import allocate
 from tierplan.programs import Shaping, read_program
+from tierplan.serving_prompt import ROOM, Cached, Fetched, Reading, Turns, fetch_s, readings, room
 from tierplan.sim.experts_cached import CachedExperts
 from tierplan.sim.grow import Grown, grow
-from tierplan.sim.held import held_s
 from tierplan.sim.paged import Growth, Paged, paged
 from tierplan.sim.restore import Restoring, restoring
 from tierplan.sim.timeline import simulate
@@ -28,9 +28,7 @@ from tierplan.sim.timeline import simulate
 ERROR = 0.002
 _MOST_POINTS = 400
 _GROUPS = 8
-_NODES = 200
 _LENGTHS = tuple(4**i for i in range(2, 8))
-ROOM = "room for the prompt's activations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +42,40 @@ class Held:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:
-    """What is served, as problems: the paged decode turn, its mean, the prompt's turn, and the experts, if any."""
+    """What is served: the paged decode turn and its mean as problems, the prompt's turns, and the experts, if any.
+
+    `ways`: how the prompt may come into the caches, the alternatives of the choice of its room.
+    """
 
     model: str
     batch: int
     pages: Paged
     problem: Problem
-    prompt: Problem
+    turns: Turns
+    cached: Cached | None
+    ways: tuple[Reading, ...]
     experts: CachedExperts | None
-    again: Callable[[int], Problem]
 
     def turn(self, context: int) -> Problem:
-        """The decode turn at a context, with the choices of the service."""
-        of_context = dataclasses.replace(self.pages.turn(context), choices=self.problem.choices)
-        return of_context if self.experts is None else self.experts.in_problem(of_context)
+        """The decode turn at a context, with the choices of the service; the prompt's time is not in it."""
+        choices = tuple(_timeless(c) if c.name == ROOM else c for c in self.problem.choices)
+        of_context = dataclasses.replace(self.pages.turn(context), choices=choices)
+        if self.experts is None:
+            return of_context
+        return dataclasses.replace(self.experts.in_problem(of_context), choices=choices)
+
+    def way(self, plan: Plan) -> Reading:
+        """How the prompt comes into the caches under a plan."""
+        index = [choice.name for choice in self.problem.choices].index(ROOM)
+        return self.ways[next(t.alternative for t in plan.taken if t.choice == index)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
-    """What a service takes under a plan. `prefill_s`: the time to the first token; `decode`: all others."""
+    """What a service takes under a plan. `prefill_s`: the time to the first token; `decode`: all others.
+
+    `prefixes`: with a cached prefix, the ways to fetch some of it; the fastest that fits the room is taken.
+    """
 
     service: Service
     outcome: Outcome
@@ -71,6 +84,12 @@ class Served:
     decode: Grown
     held: tuple[Held, ...]
     restoring: tuple[Restoring, ...]
+    prefixes: tuple[Fetched, ...] = ()
+
+    @property
+    def fetched(self) -> Fetched | None:
+        """What is fetched of a cached prefix."""
+        return _best(self.prefixes)
 
     @property
     def total_s(self) -> float:
@@ -88,44 +107,56 @@ class Served:
         return self.decode.total_s / (self.service.pages.growth.new - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How the prompt is to be read: the most positions of a turn, and what of it is cached, as `--cached` says."""
+
+    chunk: int | None = None
+    cached: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """How tokens are routed to experts, if the command line says so."""
+
+    routing: str | None = None
+    policy: str | None = None
+    seed: int = 0
+
+
 def read_service(
     model: str,
     shaping: Shaping,
-    hardware: str,
-    prompt: int,
-    new: int,
-    routing: str | None,
-    policy: str | None,
-    seed: int,
+    hardware: str | Machine,
+    asked: Growth,
+    reading: Wanted,
+    routed: Routed,
 ) -> Service:
     """The service that the command line asks for, as problems.
 
     Raises: InvalidInputError: it is no language model, or it cannot run this.
     """
-    asked = Growth(prompt, new)
     batch = 1 if shaping.batch is None else shaping.batch
 
-    def program(phase: str, context: int) -> Graph:
-        return read_program(model, dataclasses.replace(shaping, phase=phase, context=context))
+    def program(phase: str, context: int, chunk: int | None = None) -> Graph:
+        return read_program(model, dataclasses.replace(shaping, phase=phase, context=context, chunk=chunk))
 
-    first, last = (program("decode", context) for context in (prompt + 1, asked.last))
-    growth = dataclasses.replace(asked, window=_window(last, asked.last))
+    turns = Turns(
+        lambda context, n: program("prefill", context, n), lambda graph: lower(graph, hardware), reading.chunk
+    )
+    first, last = (program("decode", context) for context in (asked.prompt + 1, asked.last))
     first_problem, last_problem = lower(first, hardware), lower(last, hardware)
-    of_prompt = lower(program("prefill", prompt), hardware)
     tight = int(last_problem.size.sum()) > int(last_problem.tiers.usable[last_problem.tiers.direct][0])
-    pages = paged(first_problem, last_problem, growth, _GROUPS if tight else 1)
-    mean = dataclasses.replace(pages.problem, choices=_room(of_prompt, pages.problem, new - 1))
-    experts = mixed(last, mean, routing, policy, seed)
+    pages = paged(first_problem, last_problem, asked, _cache_rows(last), _GROUPS if tight else 1)
+    cached = None if reading.cached is None else Cached.of(reading.cached)
+    ways = readings(turns, pages, cached)
+    mean = dataclasses.replace(pages.problem, choices=(room(turns, pages, cached, ways),))
+    experts = mixed(last, mean, routed.routing, routed.policy, routed.seed)
     problem = mean if experts is None else experts.problem
-
-    @cache
-    def again(context: int) -> Problem:
-        return lower(program("prefill", context), hardware)
-
-    return Service(model, batch, pages, problem, of_prompt, experts, again)
+    return Service(model, batch, pages, problem, turns, cached, ways, experts)
 
 
-def serve(service: Service, hardware: str, planner: str, budget: Budget) -> Outcome:
+def serve(service: Service, hardware: str | Machine, planner: str, budget: Budget) -> Outcome:
     """Plan where all lies while the service runs, for its mean turn and with room for its end."""
     if service.experts is not None:
         return plan_experts(service.experts, hardware, planner, budget)
@@ -145,23 +176,50 @@ def answer_service(service: Service, outcome: Outcome) -> Served:
         return simulate(service.turn(context), plan).time_s
 
     decode = grow(seconds, growth.prompt + 1, growth.last, error=ERROR, most_points=_MOST_POINTS)
-    shares, room = _shares(service, plan), _room_tier(service, plan)
+    shares, way = _shares(service, plan), service.way(plan)
+
+    def of_prompt(turn: Problem) -> Floats:
+        return _prompt_shares(service, turn, shares, way.tier)
 
     @cache
     def prefill(context: int) -> float:
-        of_prompt = service.prompt if context == growth.prompt else service.again(context)
-        return float(held_s(of_prompt, _prompt_shares(service, of_prompt, shares, room)).sum())
+        return service.turns.seconds(0, context, of_prompt)
 
     lengths = [n for n in _LENGTHS if n <= max(4 * growth.last, _LENGTHS[-2])]
+    prefixes = tuple(_prefixes(service, way, of_prompt, shares))
+    fetched = _best(prefixes)
     return Served(
         service,
         outcome,
-        prefill(growth.prompt),
-        problem.tiers.names[room],
+        prefill(growth.prompt) if fetched is None else fetched.total_s,
+        problem.tiers.names[way.tier],
         decode,
         _held(service, plan),
         restoring(problem, growth.prompt, lambda c: _cache_bytes(service, c), prefill, _allowed(service, lengths)),
+        prefixes,
     )
+
+
+def _prefixes(
+    service: Service, taken: Reading, of_prompt: Callable[[Problem], Floats], shares: dict[str, Floats]
+) -> Iterator[Fetched]:
+    """The ways to fetch some of a cached prefix, with activations in the tier that the plan keeps room in."""
+    if service.cached is None:
+        return
+    prompt = service.pages.growth.prompt
+    for way in service.ways:
+        if way.tier == taken.tier:
+            fetch = fetch_s(service.pages, service.cached, way.fetched, lambda name: shares[name])
+            read = service.turns.seconds(way.fetched, prompt, of_prompt)
+            yield Fetched(way.fetched, fetch, read, way.height, way.height <= taken.height)
+
+
+def _best(prefixes: Sequence[Fetched]) -> Fetched | None:
+    return min((prefix for prefix in prefixes if prefix.fits), key=lambda prefix: prefix.total_s, default=None)
+
+
+def _timeless(choice: Choice) -> Choice:
+    return Choice(choice.name, tuple(dataclasses.replace(a, effects=()) for a in choice.alternatives))
 
 
 def _allowed(service: Service, lengths: list[int]) -> tuple[int, ...]:
@@ -169,64 +227,16 @@ def _allowed(service: Service, lengths: list[int]) -> tuple[int, ...]:
     found: list[int] = []
     for context in lengths:
         try:
-            service.again(context)
+            service.turns.largest(0, context)
         except InvalidInputError:
             break
         found.append(context)
     return tuple(found)
 
 
-def _window(graph: Graph, context: int) -> int | None:
-    """The rows to which the caches are limited; None if all keep the whole context.
-
-    Raises: InvalidInputError: some layers keep fewer rows than others.
-    """
-    rows = {t.shape[-2] for t in graph.tensors if t.kind is TensorKind.STATE}
-    if len(rows) > 1:
-        raise InvalidInputError(
-            f"'{graph.name}' keeps {', '.join(map(str, sorted(rows)))} rows in different layers; "
-            "--phase serve grows caches of one length only"
-        )
-    return next((n for n in rows if n < context), None)
-
-
-def _room(prompt: Problem, decode: Problem, n_turns: int) -> tuple[Choice, ...]:
-    """A choice of the tier that keeps room for the activations of the prompt; none if no tier holds them."""
-    height, reads, writes = _activations(prompt)
-    direct = np.flatnonzero(decode.tiers.direct).tolist()
-    fits = [k for k in direct if height <= decode.tiers.usable[k]]
-    if not fits:
-        largest = max(int(decode.tiers.usable[k]) for k in direct)
-        raise InvalidInputError(
-            f"the activations of the prompt take {height:,} B at once, more than any tier that operations use "
-            f"({largest:,} B); write a smaller --prompt or --batch"
-        )
-    seconds = [reads / decode.tiers.read_bandwidth[k] + writes / decode.tiers.write_bandwidth[k] for k in fits]
-    alternatives = [
-        Alternative(
-            decode.tiers.names[k],
-            tuple(height if tier == k else 0 for tier in range(decode.n_tiers)),
-            (Effect(0, float(max(0.0, slow - seconds[0]) / n_turns)),),
-        )
-        for k, slow in zip(fits, seconds, strict=True)
-    ]
-    return (Choice(ROOM, tuple(alternatives)),)
-
-
-def _activations(prompt: Problem) -> tuple[int, int, int]:
-    """Bytes that the activations of the prompt take at once, and that they are read and written."""
-    start, stop = prompt.lifespans()
-    passing = np.flatnonzero((prompt.home == NO_HOME) & (stop > start))
-    align = int(prompt.tiers.alignment.max())
-    found = allocate(start[passing], stop[passing], prompt.size[passing], alignment=align, max_nodes=_NODES, budget=5.0)
-    of_passing = np.isin(prompt.access_tensor, passing)
-    return int(found.height), int(prompt.access_read[of_passing].sum()), int(prompt.access_write[of_passing].sum())
-
-
-def _room_tier(service: Service, plan: Plan) -> int:
-    index = [choice.name for choice in service.problem.choices].index(ROOM)
-    taken = next(t.alternative for t in plan.taken if t.choice == index)
-    return service.problem.tiers.names.index(service.problem.choices[index].alternatives[taken].name)
+def _cache_rows(graph: Graph) -> dict[str, int]:
+    """Rows of each cache, by its name."""
+    return {t.name: t.shape[-2] for t in graph.tensors if t.kind is TensorKind.STATE}
 
 
 def _shares(service: Service, plan: Plan) -> dict[str, Floats]:
@@ -267,13 +277,13 @@ def _held(service: Service, plan: Plan) -> tuple[Held, ...]:
     bytes_at = np.zeros((2, service.problem.n_tiers))
     for name, part in service.pages.parts.items():
         for row, context in enumerate((growth.prompt, growth.last)):
-            bytes_at[row] += part.bytes_of(growth.rows(context)) * shares[name]
+            bytes_at[row] += part.bytes_at(context) * shares[name]
     tiers = zip(service.problem.tiers.names, np.rint(bytes_at).astype(int).T.tolist(), strict=True)
     return tuple(Held(name, start, end) for name, (start, end) in tiers if end)
 
 
 def _cache_bytes(service: Service, context: int) -> float:
     """Bytes of all caches at a context; a cache is as long as its model allows."""
-    growth = service.pages.growth
-    row = {part.cache: part.row for part in service.pages.parts.values()}
-    return sum(row.values()) * growth.rows(context)
+    of_prompt = service.turns.turn(context, min(context, service.turns.chunk or context))
+    caches = np.array([kind == "state" for kind in of_prompt.tensor_kind])
+    return float(of_prompt.size[caches].sum())

@@ -22,10 +22,7 @@ def print_served(served: Served) -> None:
         f"serving     {_sequences(served)}: a prompt of {growth.prompt}, then {growth.new} tokens each; the plan above "
         "is for the mean turn"
     )
-    out.print(
-        f"first token {show_seconds(served.prefill_s)}: the prompt is read with its activations in "
-        f"{served.activation_tier}"
-    )
+    out.print(f"first token {show_seconds(served.prefill_s)}: {_reading(served)}")
     out.print(
         f"each later  {show_seconds(decode.first_s)} at {growth.prompt + 1} positions, {show_seconds(decode.last_s)} "
         f"at {growth.last}, {show_seconds(served.token_s)} on average ({how}, {off})"
@@ -34,7 +31,11 @@ def print_served(served: Served) -> None:
         f"total       {show_seconds(served.total_s)}, {served.n_tokens / served.total_s:.4g} tokens/s, of which the "
         f"prompt takes {served.prefill_s / served.total_s:.1%}"
     )
+    if limits := _limits(served):
+        out.print(f"caches      {limits}")
     out.print(_held(served))
+    if served.prefixes:
+        out.print(_prefixes(served))
     for row in served.restoring:
         out.print(f"a cache in {row.tier}: {_advice(row, growth.prompt)}")
 
@@ -45,14 +46,57 @@ def _sequences(served: Served) -> str:
 
 def _held(served: Served) -> Table:
     growth = served.service.pages.growth
-    rows = growth.rows(growth.last)
-    title = f"the key-value cache, {PAGE} positions a page" + (f", {rows} rows at most" if growth.window else "")
-    table = Table(title=title, title_justify="left")
+    table = Table(title=f"the key-value cache, {PAGE} positions a page", title_justify="left")
     table.add_column("tier")
     table.add_column(f"at {growth.prompt} positions", justify="right")
     table.add_column(f"at {growth.last} positions", justify="right")
     for held in served.held:
         table.add_row(held.tier, show_bytes(held.at_start), show_bytes(held.at_end))
+    return table
+
+
+def _limits(served: Served) -> str:
+    """How many rows caches have that do not grow with the context; some layers of a model may have others that do."""
+    pages = served.service.pages
+    layers = {part.cache.rsplit(".", 1)[0]: part.limit for part in pages.parts.values()}
+    counts = [(list(layers.values()).count(n), n) for n in pages.limits]
+    return ", ".join(f"{count} of {len(layers)} layers keep the last {n} positions" for count, n in counts)
+
+
+def _reading(served: Served) -> str:
+    """How the prompt comes into the caches."""
+    prompt, turns, fetched = served.service.pages.growth.prompt, served.service.turns, served.fetched
+    start = 0 if fetched is None else fetched.fetched
+    whole, chunk, _ = turns.split(start, prompt)
+    begin = ""
+    if fetched is not None and served.service.cached is not None:
+        cached = served.service.cached
+        of_all = f"of the {cached.positions} cached positions"
+        begin = f"none {of_all} is worth fetching from {cached.tier}; "
+        if start:
+            begin = f"{start} {of_all} are fetched from {cached.tier} in {show_seconds(fetched.fetch_s)}; "
+    what = "the prompt is" if start == 0 else f"the last {prompt - start} positions are"
+    how = f" in {whole + 1} turns of at most {chunk}," if whole else ""
+    return f"{begin}{what} read{how} with activations in {served.activation_tier}"
+
+
+def _prefixes(served: Served) -> Table:
+    """The ways to have the prompt in the caches, with a prefix of it cached."""
+    assert served.service.cached is not None
+    prompt = served.service.pages.growth.prompt
+    table = Table(title=f"positions fetched from {served.service.cached.tier}, the others read", title_justify="left")
+    for name in ("fetched", "fetching", "read", "reading", "first token", "activations"):
+        table.add_column(name, justify="right")
+    for way in served.prefixes:
+        mark = " *" if way is served.fetched else ""
+        times = (
+            show_seconds(way.fetch_s),
+            str(prompt - way.fetched),
+            show_seconds(way.read_s),
+            show_seconds(way.total_s),
+        )
+        room = show_bytes(way.height) + ("" if way.fits else ", no room kept")
+        table.add_row(f"{way.fetched}{mark}", *times, room)
     return table
 
 
@@ -76,9 +120,12 @@ def served_row(served: Served) -> dict[str, Any]:
         "prompt": growth.prompt,
         "new": growth.new,
         "batch": served.service.batch,
-        "cache_rows": growth.rows(growth.last),
+        "cache_rows": max(part.limit for part in served.service.pages.parts.values()),
+        "cache_limits": list(served.service.pages.limits),
         "time_to_first_token_s": served.prefill_s,
         "activation_tier": served.activation_tier,
+        "prompt_chunk": served.service.turns.chunk,
+        "cached": None if served.service.cached is None else _cached_row(served),
         "time_per_token_s": {"first": decode.first_s, "last": decode.last_s, "mean": served.token_s},
         "decode_s": decode.total_s,
         "decode_error_s": decode.error_s,
@@ -90,3 +137,10 @@ def served_row(served: Served) -> dict[str, Any]:
         "cache": [dataclasses.asdict(held) for held in served.held],
         "restoring": [{**dataclasses.asdict(row), "faster": row.faster} for row in served.restoring],
     }
+
+
+def _cached_row(served: Served) -> dict[str, Any]:
+    assert served.service.cached is not None
+    assert served.fetched is not None
+    ways = [{**dataclasses.asdict(way), "total_s": way.total_s} for way in served.prefixes]
+    return {**dataclasses.asdict(served.service.cached), "fetched": served.fetched.fetched, "ways": ways}

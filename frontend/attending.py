@@ -22,7 +22,7 @@ def attention(model: Forward, layer: Layer, index: int, x: str) -> str:
         q, k = operators.rotary(tape, layer.prefix, q, k, heads=heads, dims=arch.rotary_dims, layer=index)
     if model.work.phase is not Phase.TRAIN and arch.causal:
         caches = _append(model, layer, index, k, v)
-        if model.work.phase is Phase.DECODE:
+        if model.work.from_cache:
             k, v = caches
     keep = model.work.phase is Phase.TRAIN
     shape = _attention_shape(model, index)
@@ -36,10 +36,12 @@ def scores_of(model: Forward, layer: int) -> tuple[int, int]:
     if work.phase is Phase.DECODE:
         keys = arch.cached_rows(work.context, layer)
         return keys, keys
-    keys, window = work.new_tokens, arch.window(layer)
+    keys, window = work.context, arch.window(layer)
     if not arch.causal:
         return keys, keys * keys
-    return keys, (chunked_scores if arch.chunked else causal_scores)(keys, window)
+    scores = chunked_scores if arch.chunked else causal_scores
+    pairs = scores(keys, window) - scores(keys - work.new_tokens, window)
+    return arch.cached_rows(keys, layer) if work.from_cache else keys, pairs
 
 
 def _queries_keys_values(model: Forward, layer: Layer, index: int, x: str) -> tuple[str, str, str]:

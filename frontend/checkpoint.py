@@ -30,8 +30,9 @@ class Checkpoint:
 
 
 def checkpoint_graph(
-    checkpoint: Checkpoint, *, phase: str | None, batch: int | None, context: int | None, dtype: str | None
-) -> Graph:
+    checkpoint: Checkpoint, *, phase: str | None, batch: int | None, context: int | None, dtype: str | None,
+    chunk: int | None = None,
+) -> Graph:  # fmt: skip
     """The graph of one turn, its weights of the sizes that they have in the files.
 
     `dtype` is the element type of activations and caches.
@@ -53,6 +54,7 @@ def checkpoint_graph(
         names=checkpoint.names,
         stored=checkpoint.stored,
         notes=_notes(checkpoint),
+        chunk=chunk,
     )
 
 

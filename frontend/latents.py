@@ -43,7 +43,7 @@ def latent_attention(model: Forward, layer: Layer, index: int, x: str) -> str:
     heads = (arch.n_heads, 1)
     q, key = operators.rotary(tape, layer.prefix, q, key, heads=heads, dims=latent.rotary, layer=index)
     cache = "" if work.phase is Phase.TRAIN else _append(model, latent, layer.prefix, row, key, index)
-    if work.phase is not Phase.DECODE and len(parts.kv_b) == 1:
+    if not work.from_cache and len(parts.kv_b) == 1:
         attended = _expanded(model, latent, layer, q, row, key, index)
     else:
         attended = _absorbed(model, latent, layer, q, cache, index)

@@ -37,6 +37,7 @@ def model_graph(
     stored: Mapping[str, Stored] | None = None,
     notes: tuple[str, ...] = (),
     shard: Shard = ALONE,
+    chunk: int | None = None,
 ) -> Graph:
     """The graph of one turn, of one device of several with a `shard`; what is None takes its default.
 
@@ -53,6 +54,10 @@ def model_graph(
     if isinstance(model, EncoderDecoder):
         if shard != ALONE:
             raise InvalidInputError(f"'{model.name}' has an encoder and a decoder; --tp, --pp and --ep split one stack")
+        if chunk is not None:
+            raise InvalidInputError(
+                f"'{model.name}' has an encoder, which reads all of its input at once, not in chunks"
+            )
         work = workload(model, phase=phase, batch=batch, context=context, dtype=dtype)
         return encoder_decoder_graph(model, work, stored=stored, notes=notes)
     return language_model(
@@ -65,4 +70,5 @@ def model_graph(
         stored=stored,
         notes=notes,
         shard=shard,
+        chunk=chunk,
     )

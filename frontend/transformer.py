@@ -3,7 +3,8 @@
 - decode: each sequence gains one token, which attends over `context` positions, itself included. Its keys and values
   are appended to the caches, and the caches are read whole.
 - prefill: `context` tokens per sequence are read and the caches filled; the head runs on the last token alone.
-  Attention reads the keys and values that were just computed, not the caches.
+  Attention reads the keys and values that were just computed, not the caches. Where a turn reads a chunk of a prompt,
+  attention reads the caches, to which the chunk has been appended.
 - train: forward, loss, backward, optimizer step (see `training`). No cache.
 
 All three are cyclic: they repeat, token after token, prompt after prompt, batch after batch.
@@ -49,9 +50,11 @@ def language_model(
     notes: tuple[str, ...] = (),
     shard: Shard = ALONE,
     layers: Sequence[int] | None = None,
+    chunk: int | None = None,
 ) -> Graph:
     """The graph of one turn of a language model; `dtype` of None takes the configuration's own.
 
+    With a `chunk`, a prefill turn reads only so many of the `context` positions, the last ones.
     With a `shard`, the graph of one device of several; `layers` are those to write down, all of its stage if None.
 
     `names` are those of its weights where they are not its family's, and `stored` says how a checkpoint stores them.
@@ -59,7 +62,7 @@ def language_model(
 
     Raises: InvalidInputError: the architecture cannot run this, or a number is impossible.
     """
-    work = workload(arch, phase=phase, batch=batch, context=context, dtype=dtype)
+    work = workload(arch, phase=phase, batch=batch, context=context, dtype=dtype, chunk=chunk)
     own = own_work(arch, work, shard)
     indices = shard.layers(arch.n_layers) if layers is None else layers
     parts = own_weights(arch, names, shard, tuple(indices))

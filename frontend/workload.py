@@ -26,17 +26,26 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One turn: `batch` sequences of `context` positions, in one element type."""
+    """One turn: `batch` sequences of `context` positions, in one element type.
+
+    `chunk`: a prefill turn reads only so many of them, the last; those before lie in the caches. None: all.
+    """
 
     phase: Phase
     batch: int
     context: int
     dtype: str
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("batch", self.batch), ("context", self.context)):
             if type(value) is not int or not 1 <= value <= _LARGEST[name]:
                 raise InvalidInputError(f"{name} is {value!r}; write a whole number from 1 to {_LARGEST[name]}")
+        if self.chunk is not None and (self.phase is not Phase.PREFILL or not 1 <= self.chunk <= self.context):
+            raise InvalidInputError(
+                f"a chunk of {self.chunk} of {self.context} positions in the phase {self.phase.value}; prefill reads "
+                "chunks of 1 position to all"
+            )
         allowed = _TRAINING_DTYPES if self.phase is Phase.TRAIN else _INFERENCE_DTYPES
         if self.dtype not in allowed:
             raise unknown_name(f"dtype for {self.phase.value}", self.dtype, allowed)
@@ -44,7 +53,12 @@ class Workload:
     @property
     def new_tokens(self) -> int:
         """Tokens of one sequence that one turn reads."""
-        return 1 if self.phase is Phase.DECODE else self.context
+        return 1 if self.phase is Phase.DECODE else self.chunk or self.context
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether attention reads the caches: positions before those of this turn lie only there."""
+        return self.phase is Phase.DECODE or self.new_tokens < self.context
 
     @property
     def rows(self) -> int:
@@ -53,8 +67,9 @@ class Workload:
 
 
 def workload(
-    arch: Architecture | EncoderDecoder, *, phase: str, batch: int, context: int, dtype: str | None
-) -> Workload:
+    arch: Architecture | EncoderDecoder, *, phase: str, batch: int, context: int, dtype: str | None,
+    chunk: int | None = None,
+) -> Workload:  # fmt: skip
     """The workload, if this architecture can run it.
 
     Raises: InvalidInputError: an unknown phase or dtype, an impossible batch or context, decoding with an
@@ -62,7 +77,7 @@ def workload(
     """
     if phase not in (known := [p.value for p in Phase]):
         raise unknown_name("phase", phase, known)
-    work = Workload(Phase(phase), batch, context, arch.dtype if dtype is None else dtype_name(dtype))
+    work = Workload(Phase(phase), batch, context, arch.dtype if dtype is None else dtype_name(dtype), chunk)
     if isinstance(arch, EncoderDecoder):
         learned = arch.learned
     else:
@@ -81,6 +96,8 @@ def _check_phase(arch: Architecture, work: Workload) -> None:
             f"'{arch.name}' is an encoder ({arch.family}): it reads all of its input at once and has no decode phase; "
             "ask for the phase prefill or train"
         )
+    if work.chunk is not None and not arch.causal:
+        raise InvalidInputError(f"'{arch.name}' is an encoder ({arch.family}): it reads all of its input at once")
     if arch.patches and work.context != arch.max_positions:
         raise InvalidInputError(
             f"'{arch.name}' reads images of {arch.patches.n} patches, {arch.max_positions} tokens each; "

@@ -15,6 +15,7 @@ from tierplan.sim.experts_divide import divide
 from tierplan.sim.experts_layers import ExpertLayer, expert_layers
 from tierplan.sim.experts_options import ExpertBytes, ExpertOption, expert_bytes, expert_options
 from tierplan.sim.experts_trace import Routing
+from tierplan.sim.experts_turns import TurnRouting
 from tierplan.sim.replacement import Accesses, Policy
 
 
@@ -31,7 +32,7 @@ class CachedExperts:
     layers: tuple[ExpertLayer, ...]
     experts: tuple[ExpertBytes, ...]
     options: tuple[tuple[ExpertOption, ...], ...]
-    routing: Routing
+    routing: Routing | TurnRouting
     parallel: int
     policy: Policy
 
@@ -92,7 +93,7 @@ class CachedExperts:
 
 
 def cached_experts(
-    graph: Graph, problem: Problem, routing: Routing, parallel: int, policy: Policy = Policy.PLANNED
+    graph: Graph, problem: Problem, routing: Routing | TurnRouting, parallel: int, policy: Policy = Policy.PLANNED
 ) -> CachedExperts:
     """The choices of a problem's experts under a routing trace, `parallel` tokens per turn.
 
@@ -102,11 +103,24 @@ def cached_experts(
     layers = expert_layers(graph)
     if not layers:
         raise InvalidInputError(f"'{graph.name}' has no experts to route to; routing is for a mixture of experts")
+    _check_use(graph, layers)
     _check_shape(routing, layers)
     return _built(problem, layers, routing, parallel, policy)
 
 
-def _check_shape(routing: Routing, layers: Sequence[ExpertLayer]) -> None:
+def _check_use(graph: Graph, layers: Sequence[ExpertLayer]) -> None:
+    """Refuse programs in which something else uses the experts' weights, as training does."""
+    mine = {name for layer in layers for name in layer.tensors}
+    ops = {name for layer in layers for name in layer.ops}
+    for op in graph.ops:
+        if op.name not in ops and mine & {access.tensor for access in (*op.reads, *op.writes)}:
+            raise InvalidInputError(
+                f"'{graph.name}': '{op.name}' uses the weights of experts too; --routing is for the phases decode, "
+                "prefill and serve, in which each layer reads its own"
+            )
+
+
+def _check_shape(routing: Routing | TurnRouting, layers: Sequence[ExpertLayer]) -> None:
     wanted = {"layers": len(layers), "experts": layers[0].n_experts, "experts per token": layers[0].top_k}
     given = {"layers": routing.n_layers, "experts": routing.n_experts, "experts per token": routing.top_k}
     for what, number in wanted.items():
@@ -115,7 +129,7 @@ def _check_shape(routing: Routing, layers: Sequence[ExpertLayer]) -> None:
 
 
 def _built(
-    problem: Problem, layers: tuple[ExpertLayer, ...], routing: Routing, parallel: int, policy: Policy
+    problem: Problem, layers: tuple[ExpertLayer, ...], routing: Routing | TurnRouting, parallel: int, policy: Policy
 ) -> CachedExperts:
     number = {name: x for x, name in enumerate(problem.tensor_names)}
     rest = without(problem, [number[name] for layer in layers for name in layer.tensors])

@@ -36,6 +36,19 @@ def expert_layers(graph: Graph) -> tuple[ExpertLayer, ...]:
     return tuple(layer for layer in found if layer is not None)
 
 
+def expert_ops(graph: Graph) -> frozenset[int]:
+    """Numbers of the operations from where tokens are routed to where the results of their experts are combined."""
+    found = set[int]()
+    first: int | None = None
+    mine = {name for layer in expert_layers(graph) for name in layer.ops}
+    for number, op in enumerate(graph.ops):
+        if op.kind == "top_k" and "per_token" in op.attributes:
+            first = number
+        elif first is not None and (op.kind == "combine" or op.name in mine):
+            found |= set(range(first, number + 1))
+    return frozenset(found)
+
+
 def _layer(ops: Sequence[Op], known: dict[str, Tensor]) -> ExpertLayer | None:
     n_experts, top_k = (int(str(ops[0].attributes[name])) for name in ("experts", "per_token"))
     chosen = {access.tensor for access in ops[0].writes}

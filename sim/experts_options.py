@@ -59,19 +59,34 @@ def expert_options(
 ) -> tuple[ExpertOption, ...]:
     """The ways worth considering for one layer, fastest first; tier `last` is the slowest that may be its home.
 
-    Left out is what is neither faster than another way nor smaller in any tier.
+    A planned way may follow any policy that it stands for, and so may the clairvoyant: where several caches lie one
+    below the other, or reading where experts lie spares a copy, what loads least need not be the fastest. Left out is
+    what is neither faster than another way nor smaller in any tier.
     Assumes: what a turn copies moves while it computes, as streams do; latencies hide behind each other; a cache below
     another sees what that one misses, and keeps what it has passed on; experts that were never used count as misses.
     """
     found: list[ExpertOption] = []
-    memo: dict[tuple[int, ...], CacheRun] = {}
+    memo: dict[tuple[Policy, tuple[int, ...]], CacheRun] = {}
     for places, home in _ways(problem, accesses.n_items, expert, last):
         caching = [k for k in range(home) if places[k]]
         if not _usable(problem, [*caching, home]):
             continue
-        runs = [_run(memo, accesses, tuple(places[k] for k in caching[: i + 1]), policy) for i in range(len(caching))]
-        found.append(_option(problem, accesses, expert, policy, caching, home, places, runs))
+        for rule in _rules(policy, len(caching)):
+            levels = [tuple(places[k] for k in caching[: i + 1]) for i in range(len(caching))]
+            runs = [_run(memo, accesses, level, rule) for level in levels]
+            found.append(_option(problem, accesses, expert, rule, caching, home, places, runs))
     return tuple(_worthwhile(found))
+
+
+def _rules(policy: Policy, n_caches: int) -> tuple[Policy, ...]:
+    """The policies that a way may follow.
+
+    Of one cache, a policy's own rule loads least, but pins need no place in the home, and pinned experts no copies.
+    """
+    if n_caches > 1:
+        return policy.stands_for
+    kept = (policy, Policy.PLANNED, Policy.PINNED)
+    return tuple(rule for rule in policy.stands_for if rule in kept) if n_caches else (policy,)
 
 
 def _ways(problem: Problem, n: int, expert: ExpertBytes, last: int) -> Iterator[tuple[tuple[int, ...], int]]:
@@ -95,13 +110,13 @@ def _usable(problem: Problem, tiers: Sequence[int]) -> bool:
 
 
 def _run(
-    memo: dict[tuple[int, ...], CacheRun], accesses: Accesses, places: tuple[int, ...], policy: Policy
+    memo: dict[tuple[Policy, tuple[int, ...]], CacheRun], accesses: Accesses, places: tuple[int, ...], policy: Policy
 ) -> CacheRun:
     """What the last of these caches does, one below the other."""
-    if places not in memo:
+    if (policy, places) not in memo:
         asked = accesses if len(places) == 1 else _run(memo, accesses, places[:-1], policy).missed
-        memo[places] = serve(asked, places[-1], policy)
-    return memo[places]
+        memo[policy, places] = serve(asked, places[-1], policy)
+    return memo[policy, places]
 
 
 def _option(

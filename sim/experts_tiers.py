@@ -73,9 +73,38 @@ class Lookup:
 def look_up(accesses: Accesses, tiers: Sequence[ExpertTier], expert: int, policy: Policy) -> Lookup:
     """Run the tiers' caches one below the other: each sees only what the ones above it missed.
 
+    With one cache, all loads cost the same, and what loads least takes the least time. With several, a load saved in
+    one may cost a slower one below: there `PLANNED` is the fastest of the policies that it stands for, and `BELADY` the
+    fastest of those and its own rule, so that none of what they stand for takes less time to copy.
+
     Raises: InvalidInputError: not all experts fit the last tier; the message says how many do.
     """
     check_fit(tiers, expert, accesses.n_items)
+    rules = policy.stands_for if len(tiers) > _ONE_CACHE else (policy,)
+    found = [_look_up(accesses, tiers, expert, rule) for rule in rules]
+    return min(found, key=lambda lookup: float(lookup.copy_s(tiers, expert).sum()))
+
+
+def copy_bound_s(accesses: Accesses, tiers: Sequence[ExpertTier], expert: int) -> float:
+    """Seconds of copies that no policy can beat: what tiers 0 to k miss together is at least what one cache of all
+    their places would miss if it knew the future.
+
+    Assumes: an expert enters a cache only when it is asked for.
+    """
+    cost = [tier.copy_s(expert) for tier in tiers]
+    cost[0] = 0.0
+    least = [min(cost[k:]) for k in range(len(cost))]
+    total_s, places = 0.0, 0
+    for k, tier in enumerate(tiers[:-1]):
+        places = min(places + tier.places(expert), accesses.n_items)
+        total_s += serve(accesses, places, Policy.BELADY).n_loads * (least[k + 1] - least[k])
+    return total_s
+
+
+_ONE_CACHE = 2  # tiers: the cache, and the one that holds all
+
+
+def _look_up(accesses: Accesses, tiers: Sequence[ExpertTier], expert: int, policy: Policy) -> Lookup:
     level = np.zeros(len(accesses.items), dtype=np.int64)
     rest, runs = np.arange(len(level)), list[CacheRun]()
     asked = accesses

@@ -39,7 +39,8 @@ class Fusable:
 
     `limit` is the scratch in bytes, `most_ops` the most operations of a region; `work_s` [ops] are the seconds of
     the matrix and the vector unit for one execution, `trips` [ops] how often an operation runs. Two runs of operations
-    of equal `likeness` [ops], as the layers of a model are, have the same forms; those found are `known`.
+    of equal `likeness` [ops], as the layers of a model are, have the same forms; those found are `known`. Operations
+    that are `alone` fuse with no other.
     """
 
     graph: Graph
@@ -51,6 +52,7 @@ class Fusable:
     trips: tuple[int, ...]
     likeness: tuple[int, ...]
     known: dict[tuple[int, ...], tuple[Form, ...]]
+    alone: frozenset[int] = frozenset()
 
 
 def fusable(
@@ -60,6 +62,7 @@ def fusable(
     *,
     most_ops: int = MOST_OPS,
     seconds: Callable[[Op], float | None] | None = None,
+    alone: frozenset[int] = frozenset(),
 ) -> Fusable:
     """What there is to know of a graph before its regions are looked at; `seconds` as in `sim.lowering.lower`.
 
@@ -80,7 +83,7 @@ def fusable(
     walks = walks_of(lower_graph(graph), {t.name: t for t in graph.tensors})
     work_s = tuple(work(op) for op in graph.ops)
     likeness = _likeness(graph, uses, walks, work_s, most_ops)
-    return Fusable(graph, uses, walks, limit, most_ops, work_s, tuple(executions(graph)), likeness, {})
+    return Fusable(graph, uses, walks, limit, most_ops, work_s, tuple(executions(graph)), likeness, {}, alone)
 
 
 def _likeness(
@@ -132,6 +135,8 @@ class Candidate:
         if number == len(program.graph.ops) or number - start == program.most_ops:
             return None
         if program.uses.loops[number] != program.uses.loops[start]:
+            return None
+        if number != start and program.alone & {number, start}:
             return None
         self.alone_s += max(program.work_s[number])
         return self.growing.add()

@@ -46,7 +46,8 @@ def prices(machine: Machine, served: Sequence[Mapping[str, Served]]) -> Prices:
 def served_by_plan(uses: Uses, names: Sequence[str], problem: Problem, plan: Plan) -> list[dict[str, Served]]:
     """For each operation, the tiers from which a plan of the graph as it stands serves its groups.
 
-    `names` are those of the operations, which the steps of the problem bear too.
+    `names` are those of the operations, which the steps of the problem bear too. What the problem does not have, as
+    alternatives of a choice account for it, counts as if it lay in the nearest tier.
     """
     tier = access_tiers(problem, plan)
     step_of = {name: step for step, name in enumerate(problem.step_names)}
@@ -55,7 +56,7 @@ def served_by_plan(uses: Uses, names: Sequence[str], problem: Problem, plan: Pla
         step = step_of[name]
         at = range(int(problem.access_start[step]), int(problem.access_start[step + 1]))
         by_name = {problem.tensor_names[int(problem.access_tensor[a])]: (int(tier[a]), int(tier[a])) for a in at}
-        found.append({group: by_name[group] for group in uses.by_op[number]})
+        found.append({group: by_name.get(group, (0, 0)) for group in uses.by_op[number]})
     return found
 
 

@@ -33,6 +33,12 @@ class Policy(Enum):
             raise unknown_name("cache policy", name, known)
         return known[name.lower()]
 
+    @property
+    def stands_for(self) -> "tuple[Policy, ...]":
+        """The policies of which it is the best where loads differ in cost: itself first."""
+        tried = (Policy.LRU, Policy.LFU, Policy.PINNED)
+        return {Policy.PLANNED: (self, *tried), Policy.BELADY: (self, Policy.PLANNED, *tried)}.get(self, (self,))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accesses:

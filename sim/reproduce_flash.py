@@ -1,25 +1,20 @@
 """LLM in a flash (Alizadeh et al., ACL 2024): its tables beside what the models of `sim/flash_*.py` give."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from tierplan.ir.errors import InvalidInputError
-from tierplan.sim.flash import ReadModel
-from tierplan.sim.flash_fit import ReadPoint, fit_read_model
-from tierplan.sim.flash_sparsity import Sparsity, predicted_share, sparsity_from_figures
+from tierplan.sim.flash_sparsity import Sparsity
 from tierplan.sim.flash_store import ManagementCost, fit_management
 from tierplan.sim.flash_token import FlashSetup, Loading, TokenCost, token_cost
 from tierplan.sim.flash_weights import ModelBytes
+from tierplan.sim.reproduce_flash_figures import THREADS, drive, falcon_sparsity, opt_sparsity, over_rounding
 from tierplan.sim.reproduce_rows import Kind, PaperRow
 
-THREADS = 32
-_SEQUENTIAL = 6.1e9
 _TABLE_2 = "arXiv 2312.11514v3, Table 2"
 _TABLE_3 = "arXiv 2312.11514v3, Table 3"
 _SHARES = "arXiv 2312.11514v3, memory of OPT 6.7B and Falcon 7B"
 
-_OPT_FIGURES = (0.033, predicted_share(0.033, missed=0.05, false_alarms=0.07) / 0.033, 4, 0.24, 0.024)
-_FALCON_FIGURES = (0.05, 1.0, 4, 0.33, 0.031)  # no over-prediction is printed, and none is needed with a window
 _OPT_PREDICTOR, _FALCON_PREDICTOR = 0.0125, 0.04
 
 NAIVE = Loading(THREADS, resident=False)
@@ -27,22 +22,6 @@ HYBRID = Loading(THREADS)
 PREDICTOR = Loading(THREADS, sparse=True)
 WINDOWING = Loading(THREADS, sparse=True, window=4)
 BUNDLING = Loading(THREADS, sparse=True, window=4, bundled=True)
-
-
-def drive() -> ReadModel:
-    """The paper's drive: its linear reads as the cap, and the line through its two throughputs of random reads."""
-    points = [ReadPoint(8192, THREADS, 1.25e9), ReadPoint(16384, THREADS, 2.25e9)]
-    return fit_read_model(points, cap=_SEQUENTIAL).model
-
-
-def opt_sparsity() -> Sparsity:
-    """OPT 6.7B: 3.3 % active; the predictor misses 5 % of them and names 7 % of the others."""
-    return sparsity_from_figures(*_OPT_FIGURES)
-
-
-def falcon_sparsity() -> Sparsity:
-    """Falcon 7B, made to use ReLU."""
-    return sparsity_from_figures(*_FALCON_FIGURES)
 
 
 def management(opt: ModelBytes) -> ManagementCost:
@@ -121,8 +100,15 @@ def _ablation(opt: ModelBytes) -> Iterator[PaperRow]:
         )  # fmt: skip
         yield PaperRow(
             f"{name}/io", "io_s", row.io_ms / 1e3, ours.io_s, Kind.PREDICTED, _TABLE_2, fitted=sparse,
-            rounding=0.5e-3, note=row.note,
+            rounding=0.5e-3, note=row.note, ours_range=_io_range(setup, row.loading, opt_sparsity),
         )  # fmt: skip
+
+
+def _io_range(setup: FlashSetup, loading: Loading, sparsity: Callable[[int], Sparsity]) -> tuple[float, float] | None:
+    """What our time of reading may be, as the paper rounds its figures; None for what is read densely."""
+    if not loading.sparse:
+        return None
+    return over_rounding(sparsity, lambda s, read: token_cost(replace(setup, sparsity=s, read=read), loading).io_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,21 +156,20 @@ def _end_to_end(opt: ModelBytes, falcon: ModelBytes) -> Iterator[PaperRow]:
             continue
         setup = setups[row.model]
         model = setup.model.at(row.bits)
-        yield from _explained(row, token_cost(_setup_for(setup, model), row.loading))
+        of_row = replace(setup, model=model, dram=model.total // 2)
+        figures = {"opt": opt_sparsity, "falcon": falcon_sparsity}[row.model]
+        yield from _explained(row, token_cost(of_row, row.loading), _io_range(of_row, row.loading, figures))
 
 
-def _setup_for(setup: FlashSetup, model: ModelBytes) -> FlashSetup:
-    return FlashSetup(model, setup.read, model.total // 2, setup.sparsity, setup.predictor, 0.0, setup.management)
-
-
-def _explained(row: _EndToEnd, ours: TokenCost) -> Iterator[PaperRow]:
+def _explained(row: _EndToEnd, ours: TokenCost, io_range: tuple[float, float] | None) -> Iterator[PaperRow]:
     name, fitted = f"flash/table3/{row.name}", ours.loading.sparse
     note = _NAIVE_NOTE if row.bits == 16 and "/cpu/" in row.name else ""
     stored_s = row.management_ms / 1e3 if row.store is Kind.INPUT else ours.management_s
     deviation = row.deviation_ms / 1e3 if row.deviation_ms is not None else None
     yield PaperRow(
-        f"{name}/io", "io_s", row.io_ms / 1e3, ours.io_s, Kind.PREDICTED, _TABLE_3, fitted, 0.5e-3, deviation, note
-    )
+        f"{name}/io", "io_s", row.io_ms / 1e3, ours.io_s, Kind.PREDICTED, _TABLE_3, fitted, 0.5e-3, deviation, note,
+        io_range,
+    )  # fmt: skip
     yield PaperRow(
         f"{name}/management", "management_s", row.management_ms / 1e3, stored_s, row.store, _TABLE_3,
         row.store is not Kind.INPUT, 0.5e-3,

@@ -23,7 +23,8 @@ class PaperRow:
 
     The end of `quantity` is its unit (`_s`, `_bytes`, `_bytes_per_s`), or it is a ratio, a share or a count. `paper` is
     None where the paper gives only a range, which `note` repeats. `rounding` is half a unit of
-    the last digit that the paper prints; `deviation` its standard deviation, if printed.
+    the last digit that the paper prints; `deviation` its standard deviation, if printed. `ours_range`: the least and
+    the most that ours may be, as the figures behind it are rounded too; None where that was not looked at.
     """
 
     id: str
@@ -36,12 +37,17 @@ class PaperRow:
     rounding: float = 0.0
     deviation: float | None = None
     note: str = ""
+    ours_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind is Kind.FITTED and not self.fitted:
             raise InvalidInputError(f"row '{self.id}' is of kind fitted, so some constant was fitted")
         if self.kind in (Kind.FITTED, Kind.PREDICTED) and (self.ours is None or not math.isfinite(self.ours)):
             raise InvalidInputError(f"row '{self.id}' is {self.kind.name.lower()} but has no number of ours")
+        if self.ours_range is not None and not (
+            self.ours is not None and self.ours_range[0] <= self.ours <= self.ours_range[1]
+        ):
+            raise InvalidInputError(f"row '{self.id}': ours is {self.ours}, outside its range {self.ours_range}")
 
     @property
     def rel_error(self) -> float | None:
@@ -64,6 +70,7 @@ class PaperRow:
             "quantity": self.quantity,
             "paper": self.paper,
             "ours": self.ours,
+            "ours_range": None if self.ours_range is None else list(self.ours_range),
             "rel_error": self.rel_error,
             "fitted": self.fitted,
             "kind": self.kind.name.lower().replace("_", " "),

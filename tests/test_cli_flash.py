@@ -142,8 +142,26 @@ def test_sparsity_needs_a_dense_language_model_and_flash(
     assert "--dram means nothing for" in refused(capsys, monkeypatch, *args)
 
 
-def test_options_that_each_change_the_program_do_not_go_together(
+def test_neurons_by_choice_and_fusing_are_planned_together(tmp_path: Path) -> None:
+    pins = ["--window", "1", "--bundling", "on", "--io-threads", "32"]
+    fused = ["--fusion", "max", "--scratch", "1MiB", "--launch", "5us", "-o", str(tmp_path / "plan.json")]
+    code, text = run("--dram", "175MB", "--sparsity", "opt-6.7b-relu", *pins, *fused, "--json")
+    assert code == 0
+    row = json.loads(text)
+    none, most = row["fusion"]["alternatives"]
+    assert most["time_s"] < none["time_s"]
+    assert sum(way["taken"] for way in row["flash"]["alternatives"]) == 1
+    regions = json.loads((tmp_path / "plan.json").read_text())["fusion"]["regions"]
+    assert regions
+    assert not [name for region in regions for name in region["operations"] if name.endswith((".fc1", ".fc2"))]
+
+
+def test_options_that_mean_nothing_together_say_why(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = refused(capsys, monkeypatch, *OPT, "--sparsity", "opt-6.7b-relu", "--fusion", "auto")
-    assert line.strip() == "tierplan: --sparsity and --fusion do not go together yet; leave one out"
+    line = refused(capsys, monkeypatch, *OPT, "--sparsity", "opt-6.7b-relu", "--routing", "uniform")
+    assert "--routing and --sparsity do not go together: experts are sparse already" in line
+    serve = [*OPT, "--phase", "serve", "--prompt", "5", "--new", "3"]
+    line = refused(capsys, monkeypatch, *serve, "--sparsity", "opt-6.7b-relu")
+    assert "--sparsity does not go with --phase serve" in line
+    assert "--phase decode --context N" in line

@@ -65,6 +65,37 @@ def test_a_trace_is_read_and_more_tokens_at_once_need_more_experts(run: Run) -> 
     assert four["unique_experts"] > one["unique_experts"]
 
 
+def test_a_prompt_is_routed_as_tokens_are(run: Run) -> None:
+    prompt = ("plan", "mix.json", "-H", "laptop", "--planner", "greedy", "--phase", "prefill", "--context", "2048")
+    row = json_of(run(*prompt, "--routing", "zipf:1", "--json"))["experts"]
+    assert (row["parallel_tokens"], row["trace_tokens"]) == (2048, 64 * 2048)
+    assert row["unique_experts"] == 4
+
+
+def test_experts_and_fusing_are_planned_together(run: Run) -> None:
+    fused = ("--fusion", "max", "--scratch", "8kB", "--launch", "1us")
+    row = json_of(run(*MIXTURE, "--routing", "zipf:0.8", *fused, "--json", "-o", "fused.json"))
+    none, most = row["fusion"]["alternatives"]
+    assert most["time_s"] < none["time_s"]
+    assert most["n_kernels"] < none["n_kernels"]
+    assert {"experts", "fusion"} <= set(row)
+    policies = {of["policy"]: of["time_s"] for of in row["experts"]["policies"]}
+    assert policies["planned"] == pytest.approx(row["predicted"]["time_s"])
+    regions = json.loads(Path("fused.json").read_text())["fusion"]["regions"]
+    members = [name for region in regions for name in region["operations"]]
+    assert members
+    assert not [name for name in members if ".experts." in name or name.endswith((".top_k", ".dispatch", ".combine"))]
+    assert run("verify", "fused.json").code == 0
+
+
+def test_less_memory_holds_fewer_experts_and_serves_slower(run: Run) -> None:
+    many, few = (json_of(run(*MIXTURE, "--routing", "zipf:0.8", "--dram", size, "--json")) for size in ("1MB", "190kB"))
+    assert many["hardware"] == "bench.yaml with --dram 1 MB"
+    assert few["experts"]["layers"][0]["places"]["far"] <= many["experts"]["layers"][0]["places"]["far"]
+    assert run(*SERVE, "--prompt", "64", "--new", "8", "--dram", "500kB").code == 0
+    assert run(*SERVE, "--prompt", "64", "--new", "8", "--dram", "100kB").code == 1
+
+
 def test_experts_that_fit_nowhere_are_no_plan_with_a_breakdown(run: Run) -> None:
     ran = run("plan", "mix.json", "-H", "narrow.yaml", "--context", "64", "--routing", "uniform", "--planner", "greedy")
     assert ran.code == 1
@@ -93,10 +124,11 @@ def ran_of_narrow() -> tuple[str, ...]:
         (("--routing", "zipf:1,zipf:2"), "says 'zipf' twice"),
         (("--routing", "uniform,zipf:1"), "uniform and has a skew"),
         (("--routing", "none.npz"), "no such file"),
-        (("--routing", "wrong.npz"), "the routing has 2 layers, the model 3"),
+        (("--routing", "wrong.npz", "--batch", "1"), "the routing has 2 layers, the model 3"),
         (("--routing", "range.npz"), "expert 9 does not exist"),
         (("--routing", "uniform", "--policy", "lruu"), "did you mean 'lru'"),
-        (("--routing", "uniform", "--phase", "prefill", "--batch", "20"), "--routing is for decoding"),
+        (("--routing", "uniform", "--phase", "train"), "--routing is for the phases decode, prefill and serve"),
+        (("--routing", "short.npz", "--batch", "3"), "5 tokens, and a turn routes 3"),
         (("--prompt", "5"), "--prompt means nothing without --phase serve"),
         (("--prompt", "5", "--new", "6"), "--prompt, --new means nothing without --phase serve"),
         (("--phase", "serve", "--prompt", "5"), "needs --prompt N and --new N"),
@@ -104,8 +136,9 @@ def ran_of_narrow() -> tuple[str, ...]:
     ],
 )
 def test_bad_input_of_plan(run: Run, options: tuple[str, ...], words: str) -> None:
-    np.savez("wrong.npz", routing=np.array([[[0, 1], [0, 1]]]))
+    np.savez("wrong.npz", routing=np.array([[[0, 1], [0, 1]]] * 2))
     np.savez("range.npz", routing=np.array([[[0, 9]] * 3]))
+    np.savez("short.npz", routing=np.array([[[0, 1]] * 3] * 5))
     assert words in refused(run, *MIXTURE, *options)
 
 

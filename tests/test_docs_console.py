@@ -11,7 +11,7 @@ BLOCKS = [(page, *block) for page in PAGES for block in commands_and_shown(page)
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 6
 
 
 @pytest.mark.parametrize(("page", "command", "shown"), BLOCKS, ids=[command[:20] for _, command, _ in BLOCKS])

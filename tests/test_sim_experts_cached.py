@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import mixtures
 import numpy as np
@@ -140,12 +141,15 @@ def test_planned_is_no_slower_than_every_other_policy_in_the_same_room(skew: flo
     for policy in Policy:
         other = experts.with_policy(policy)
         plan = other.relaid(outcome.plan, experts)
-        assert plan is not None
+        if plan is None:  # pins need no place in the home, so that the others may lack room
+            assert policy in (Policy.LRU, Policy.LFU, Policy.PINNED)
+            continue
         assert verify(other.problem, plan) == []
         seconds[policy] = simulate(other.problem, plan).time_s
     slack = 1 + 2e-4  # of the division
     for policy in (Policy.LRU, Policy.LFU, Policy.PINNED):
-        assert seconds[Policy.PLANNED] <= seconds[policy] * slack
+        assert seconds[Policy.PLANNED] <= seconds.get(policy, math.inf) * slack
+    assert seconds[Policy.BELADY] <= seconds[Policy.PLANNED] * slack
 
 
 def _option(time: float, reserved: tuple[int, int]) -> ExpertOption:

@@ -1,5 +1,7 @@
 """Cache policies: equal to their definitions, Belady optimal, planned between LRU and Belady."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from cache_oracle import least_loads, slow_loads
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tierplan.ir.errors import InvalidInputError
+from tierplan.sim.experts_tiers import ExpertTier, copy_bound_s, look_up
 from tierplan.sim.experts_trace import Demand, generate_requests, generate_routing
 from tierplan.sim.replacement import Accesses, Policy, next_uses, serve
 
@@ -65,6 +68,38 @@ def test_order_of_policies_on_long_traces(skew: float, stay: float) -> None:
         assert loads[Policy.BELADY] <= loads[Policy.PLANNED]
         assert loads[Policy.PLANNED] <= min(loads[Policy.LRU], loads[Policy.LFU], loads[Policy.PINNED])
         assert loads[Policy.BELADY] < loads[Policy.LRU]
+
+
+def _hierarchies() -> Iterator[tuple[Accesses, tuple[ExpertTier, ...]]]:
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(3, 20))
+        demand = Demand(float(rng.choice([0, 0.5, 1, 2])), float(rng.choice([0, 0.3, 0.7])))
+        routing = generate_routing(demand, int(rng.integers(5, 120)), 1, n, min(3, n), seed)
+        small, large = sorted(rng.integers(0, n + 1, size=2).tolist())
+        slow = float(rng.choice([200.0, 90.0, 10.0, 1.0]))
+        below = (ExpertTier("ddr", large * 10, bandwidth=100.0), ExpertTier("flash", n * 10, bandwidth=slow))
+        yield routing.accesses(0, int(rng.integers(1, 4))), (ExpertTier("hbm", small * 10), *below)
+
+
+def test_planned_lies_between_belady_and_every_other_in_seconds_over_several_tiers() -> None:
+    gains = 0
+    for accesses, tiers in _hierarchies():
+        copy_s = {p: float(look_up(accesses, tiers, 10, p).copy_s(tiers, 10).sum()) for p in Policy}
+        assert copy_bound_s(accesses, tiers, 10) <= copy_s[Policy.BELADY] + 1e-9
+        assert copy_s[Policy.BELADY] <= copy_s[Policy.PLANNED] + 1e-9
+        assert copy_s[Policy.PLANNED] <= min(copy_s[p] for p in (Policy.LRU, Policy.LFU, Policy.PINNED)) + 1e-9
+        gains += copy_s[Policy.PLANNED] < copy_s[Policy.LRU]
+    assert gains > 20
+
+
+def test_with_one_cache_the_bound_on_copies_is_what_belady_takes() -> None:
+    for accesses, (fast, _, home) in _hierarchies():
+        tiers = (fast, home)
+        belady = look_up(accesses, tiers, 10, Policy.BELADY)
+        assert copy_bound_s(accesses, tiers, 10) == pytest.approx(float(belady.copy_s(tiers, 10).sum()))
+        loads = {p: look_up(accesses, tiers, 10, p).runs[0].n_loads for p in Policy}
+        assert loads[Policy.BELADY] <= loads[Policy.PLANNED] <= min(loads[Policy.LRU], loads[Policy.LFU])
 
 
 def test_planning_takes_no_pins_where_popularity_changes() -> None:

@@ -23,6 +23,7 @@ from tierplan.sim.experts_trace import (
     load_routing,
     popularity,
 )
+from tierplan.sim.experts_turns import generate_turns, inclusion
 from tierplan.sim.replacement import Accesses, Policy, serve
 
 GB = 10**9
@@ -213,3 +214,38 @@ def test_nonsense_is_refused() -> None:
     ):
         with pytest.raises(InvalidInputError):
             call()
+
+
+@pytest.mark.parametrize(("skew", "n_experts", "top_k"), [(0.0, 64, 8), (1.0, 64, 8), (1.5, 16, 1), (0.8, 8, 2)])
+def test_turns_drawn_at_once_use_as_many_experts_as_their_tokens(skew: float, n_experts: int, top_k: int) -> None:
+    tokens = generate_routing(Demand(skew), 12_000, 1, n_experts, top_k, seed=5)
+    for parallel in (8, 64):
+        turns = generate_turns(Demand(skew), 400, parallel, 1, n_experts, top_k, seed=6)
+        one, other = tokens.accesses(0, parallel), turns.accesses(0, parallel)
+        assert other.n_steps == 400
+        assert len(other.items) / 400 == pytest.approx(len(one.items) / one.n_steps, rel=0.03)
+    assert (turns.n_tokens, turns.n_layers, turns.n_experts) == (400 * 64, 1, n_experts)
+
+
+def test_tokens_that_repeat_add_no_experts_to_a_turn() -> None:
+    few, many = (generate_turns(Demand(0.0, stay), 50, 64, 2, 256, 4).used.sum() for stay in (0.9, 0.0))
+    assert few < 0.2 * many
+    assert generate_turns(Demand(0.0, 1.0), 5, 64, 2, 256, 4).used.sum(axis=2).mean() == pytest.approx(4, abs=2)
+
+
+def test_the_chance_to_be_taken_adds_up_to_what_a_token_takes() -> None:
+    for skew in (0.0, 1.0, 3.0):
+        for top_k in (1, 3, 8):
+            taken = inclusion(popularity(skew, 8), top_k)
+            assert taken.sum() == pytest.approx(top_k)
+            assert (np.diff(taken) <= 1e-12).all()
+    with pytest.raises(InvalidInputError, match="top-9 of 8"):
+        inclusion(popularity(1.0, 8), 9)
+
+
+def test_turns_of_another_size_are_refused() -> None:
+    turns = generate_turns(Demand(), 5, 8, 1, 4, 2)
+    with pytest.raises(InvalidInputError, match="turns of 8 tokens, not of 4"):
+        turns.accesses(0, 4)
+    with pytest.raises(InvalidInputError, match="0 turns"):
+        generate_turns(Demand(), 0, 8, 1, 4, 2)

@@ -4,7 +4,8 @@ import pytest
 from flash_models import model_bytes
 
 from tierplan.ir.errors import InvalidInputError
-from tierplan.sim.reproduce_flash import drive, flash_rows
+from tierplan.sim.reproduce_flash import flash_rows
+from tierplan.sim.reproduce_flash_figures import drive
 from tierplan.sim.reproduce_rows import Kind, PaperRow
 
 ROWS = {row.id: row for row in flash_rows(model_bytes("opt-6.7b"), model_bytes("falcon-7b"))}
@@ -13,8 +14,8 @@ ROUNDED_IN_PRINT = {
     "flash/table2/predictor/loaded",  # 0.9 GB
     "flash/dram/opt/embeddings",  # 3 %
 }
-BEYOND_FIVE_PERCENT = {
-    "flash/table2/predictor/io": 0.08,  # follows "about 3 times" as many neurons; 3.26 times would give 738 ms
+BEYOND_FIVE_PERCENT = {  # as printed; over the last digits of the figures behind them they come nearer than that
+    "flash/table2/predictor/io": 0.08,  # follows "about 3 times" as many neurons; 3.25 times would give 738 ms
     "flash/table2/bundling/io": 0.055,  # 87 ms here and 92 ms in Table 3, for the same reads
 }
 
@@ -45,6 +46,26 @@ def test_fits_are_near_and_say_so(row: PaperRow) -> None:
     assert row.fitted
     assert row.rel_error is not None
     assert abs(row.rel_error) <= 0.035
+
+
+def test_the_last_digits_of_printed_figures_bring_every_reading_time_within_five_percent() -> None:
+    sparse = [row for row in ROWS.values() if row.quantity == "io_s" and row.fitted]
+    for row in sparse:
+        assert row.ours is not None
+        assert row.paper is not None
+        assert row.ours_range is not None
+        least, most = row.ours_range
+        assert 0.9 * row.ours < least < row.ours < most < 1.1 * row.ours
+        assert least / row.paper - 1 < 0.05
+        assert most / row.paper - 1 > -0.05
+    assert all(row.ours_range is None for row in ROWS.values() if row not in sparse)
+
+
+def test_the_range_of_the_predictor_is_that_of_its_figures() -> None:
+    weights = model_bytes("opt-6.7b").feed_forward.total
+    low = (0.03295 * (1 - 0.055) + (1 - 0.03295) * 0.065) * weights / 1.255e9
+    high = (0.03305 * (1 - 0.045) + (1 - 0.03305) * 0.075) * weights / 1.245e9
+    assert ROWS["flash/table2/predictor/io"].ours_range == pytest.approx((low, high), rel=1e-6)
 
 
 def test_what_the_paper_does_not_explain_is_not_claimed() -> None:
@@ -99,3 +120,5 @@ def test_rows_that_contradict_themselves_are_refused() -> None:
         PaperRow("x", "speedup", 1.0, 1.0, Kind.FITTED, "here")
     with pytest.raises(InvalidInputError, match="no number of ours"):
         PaperRow("x", "speedup", 1.0, None, Kind.PREDICTED, "here")
+    with pytest.raises(InvalidInputError, match="outside its range"):
+        PaperRow("x", "speedup", 1.0, 1.0, Kind.PREDICTED, "here", ours_range=(1.1, 1.2))

@@ -1,5 +1,6 @@
 """Serving: the paged cache at any context, sums with bounded errors, held tensors, and fetch beside recompute."""
 
+import json
 from collections.abc import Callable
 
 import mixtures
@@ -9,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import machine, problem
 
+from tierplan.frontend.architecture import Architecture
+from tierplan.frontend.config import read_config
+from tierplan.frontend.transformer import language_model
 from tierplan.ir.errors import InvalidInputError
+from tierplan.ir.graph import Graph
 from tierplan.ir.machine import Link, Tier
 from tierplan.ir.plan import Plan, Residency
 from tierplan.ir.problem import Problem
@@ -24,21 +29,43 @@ from tierplan.sim.timeline import simulate
 PROMPT, NEW = 50, 40
 
 
-def _paged(window: int | None, n_groups: int = 4, batch: int = 2) -> tuple[Paged, Callable[[int], Problem]]:
-    def turn(context: int) -> Problem:
-        return lower(mixtures.graph(context=context, batch=batch, sliding_window=window), mixtures.machine())
+GEMMA = {
+    "model_type": "gemma2", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 4096,
+    "torch_dtype": "bfloat16", "hidden_activation": "gelu_pytorch_tanh",
+}  # fmt: skip
 
-    growth = Growth(PROMPT, NEW, window if window and window < PROMPT + NEW - 1 else None)
-    return paged(turn(PROMPT + 1), turn(growth.last), growth, n_groups), turn
+
+def _graph(context: int, batch: int, window: int | None, *, mixed: bool) -> Graph:
+    """A mixture, all of whose layers have the window; or a model in which every other one has."""
+    if not mixed:
+        return mixtures.graph(context=context, batch=batch, sliding_window=window)
+    arch = read_config(json.dumps({**GEMMA, "sliding_window": window}), "small")
+    assert isinstance(arch, Architecture)
+    return language_model(arch, phase="decode", batch=batch, context=context, dtype=None)
+
+
+def _paged(
+    window: int | None, n_groups: int = 4, batch: int = 2, *, mixed: bool = False
+) -> tuple[Paged, Callable[[int], Problem]]:
+    def turn(context: int) -> Problem:
+        return lower(_graph(context, batch, window, mixed=mixed), mixtures.machine())
+
+    growth = Growth(PROMPT, NEW)
+    rows = {
+        t.name: t.shape[-2] for t in _graph(growth.last, batch, window, mixed=mixed).tensors if t.kind.name == "STATE"
+    }
+    return paged(turn(PROMPT + 1), turn(growth.last), growth, rows, n_groups), turn
 
 
 def _by_step(of: Problem, amounts: np.ndarray) -> np.ndarray:
     return np.bincount(of.access_step, amounts, minlength=of.n_steps)
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("window", [None, 70, 30])
-def test_the_turn_at_a_context_is_the_one_that_the_graph_gives(window: int | None) -> None:
-    pages, turn = _paged(window)
+def test_the_turn_at_a_context_is_the_one_that_the_graph_gives(window: int | None, mixed: bool) -> None:
+    pages, turn = _paged(window, mixed=mixed)
     for context in (51, 60, 64, 65, 71, 89):
         ours, theirs = pages.turn(context), turn(context)
         assert _by_step(ours, ours.access_read) == pytest.approx(_by_step(theirs, theirs.access_read), abs=8)
@@ -58,12 +85,23 @@ def test_the_mean_turn_has_the_mean_of_all_loads_and_the_room_of_the_last(window
     groups = [part for part in pages.parts.values() if part.cache == next(iter(pages.parts.values())).cache]
     assert [part.begin for part in groups[1:]] == [part.end for part in groups[:-1]]
     assert len(groups) == (4 if window != 30 else 2)
-    rows = pages.growth.rows(60)
-    held = sum(part.bytes_of(rows) for part in pages.parts.values())
+    held = sum(part.bytes_at(60) for part in pages.parts.values())
     states = turn(60)
     assert held == pytest.approx(
         sum(int(n) for n, k in zip(states.size, states.tensor_kind, strict=True) if k == "state")
     )
+
+
+def test_caches_of_several_lengths_grow_each_to_its_own() -> None:
+    pages, _ = _paged(70, mixed=True)
+    assert pages.limits == (70,)
+    ends: dict[str, int] = {}
+    for part in pages.parts.values():
+        ends[part.cache] = max(ends.get(part.cache, 0), part.end)
+    assert sorted(ends.values()) == [70] * 4 + [89] * 4
+    at_80 = {cache: sum(p.bytes_at(80) for p in pages.parts.values() if p.cache == cache) for cache in ends}
+    assert {at_80[cache] / ends[cache] for cache in ends if ends[cache] == 70} == {2 * 2 * 8 * 2}
+    assert {at_80[cache] / 80 for cache in ends if ends[cache] == 89} == {2 * 2 * 8 * 2}
 
 
 def test_groups_that_nothing_is_appended_to_are_only_read() -> None:

@@ -61,6 +61,23 @@ Prompt = Annotated[
 New = Annotated[
     int | None, typer.Option("--new", metavar="N", help="With --phase serve: tokens that are then written.")
 ]
+PromptChunk = Annotated[
+    int | None,
+    typer.Option(
+        "--prompt-chunk",
+        metavar="N",
+        help="With --phase serve: the prompt is read in turns of at most N positions, which need room for less.",
+    ),
+]
+Cached = Annotated[
+    str | None,
+    typer.Option(
+        "--cached",
+        metavar="N:TIER",
+        help="With --phase serve: keys and values of the first N positions lie in a tier already, like 800:flash. How "
+        "many of them are fetched, and how many read again, is then a choice of the plan.",
+    ),
+]
 Routing = Annotated[
     str | None,
     typer.Option(

@@ -12,6 +12,7 @@ from tierplan.commands.fusion_options import Fusion, Launch, MostOps, Scratch, r
 from tierplan.commands.options import (
     AsJson,
     Batch,
+    Cached,
     Context,
     Cyclic,
     Dims,
@@ -26,6 +27,7 @@ from tierplan.commands.options import (
     Policy,
     Pp,
     Prompt,
+    PromptChunk,
     Routing,
     Seconds,
     Seed,
@@ -58,6 +60,8 @@ def plan(
     seed: Seed = 0,
     prompt: Prompt = None,
     new: New = None,
+    prompt_chunk: PromptChunk = None,
+    cached: Cached = None,
     routing: Routing = None,
     policy: Policy = None,
     dram: Dram = None,
@@ -105,7 +109,8 @@ def plan(
     wishes = wishes_of(dram, sparsity, window, bundling, chunk, io_threads)
     fusing = read_fusing(fusion, scratch, launch, region_ops)
     with progress(f"planning {model}"):
-        subject = read_subject(model, shaping, hardware, Extras(routing, policy, prompt, new, seed, wishes, fusing))
+        extras = Extras(routing, policy, prompt, new, prompt_chunk, cached, seed, wishes, fusing)
+        subject = read_subject(model, shaping, hardware, extras)
         found = subject.search(planner, limit)
         problem, outcome = found.problem, found.outcome
         timeline = simulate(problem, outcome.plan) if outcome.plan is not None else None
