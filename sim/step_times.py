@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,9 +75,7 @@ def tables(found: Shapes, price: Price) -> Tables:
     axes = [[float(point) for point in axis] for axis in (found.sequences, found.tokens, found.positions)]
     by_sequences = attend.reshape(n, p).tolist()
     n_kernels = sum(_times(kernel, found.alike) for group in (found.groups[n], found.groups[-1]) for kernel in group)
-    return Tables(
-        axes[0], writing.tolist(), axes[1], reading.tolist(), axes[2], by_sequences, read.tolist(), n_kernels
-    )
+    return Tables(axes[0], writing.tolist(), axes[1], reading.tolist(), axes[2], by_sequences, read.tolist(), n_kernels)
 
 
 def _steps(first: int, last: int, growth: float) -> list[int]:
@@ -90,6 +88,15 @@ def _steps(first: int, last: int, growth: float) -> list[int]:
 
 def _kernels(model: Model, phase: str, batch: int, context: int, attends: bool) -> list[Kernel]:
     return [k for k in kernels(model.graph(phase, batch, context), model.precision) if k.attends == attends]
+
+
+def blend(share: float, first: Tables, second: Tables) -> Tables:
+    """Tables between two of the same points: `share` of the first."""
+    parts = {
+        name: (share * np.array(getattr(first, name)) + (1 - share) * np.array(getattr(second, name))).tolist()
+        for name in ("writing_s", "reading_s", "attend_s", "read_s")
+    }
+    return replace(first, **parts)
 
 
 def _totals(groups: list[list[Kernel]], alike: Mapping[int, int], price: Price) -> Floats:
@@ -109,9 +116,10 @@ def _times(kernel: Kernel, alike: Mapping[int, int]) -> int:
 class Steps:
     """Times of steps out of tables, with so many seconds more a step, which the runtime takes on the host.
 
+    `sequence_s` more pass for each sequence that is written: its token is chosen, turned into text and sent.
     `launch_s` is what the host takes to start one kernel of a step that reads prompts. Steps that write alone are
-    recorded, so that their kernels start without it; a step that reads takes as long as the host starts its kernels or
-    the device runs them, whichever is longer.
+    recorded, so that their kernels start without it; a step that reads takes as long as the host starts its kernels
+    or the device runs them, whichever is longer.
 
     Assumes: times between the points of a table are straight lines; a prompt that is read in chunks takes as long to
     attend as one that is read at once; tokens that are written beside a prompt share the products of its step.
@@ -120,11 +128,12 @@ class Steps:
     tables: Tables
     host_s: float = 0.0
     launch_s: float = 0.0
+    sequence_s: float = 0.0
 
     def decode_s(self, writing: int, position: float) -> float:
         """A step in which that many sequences gain a token each."""
         found = self.tables
-        return self.host_s + _at(found.sequences, found.writing_s, writing) + self._attend(writing, position)
+        return self._host(writing) + _at(found.sequences, found.writing_s, writing) + self._attend(writing, position)
 
     def mixed_s(self, chunks: list[tuple[int, int]], writing: int, position: float) -> float:
         """A step that also reads, of each of some prompts, the positions `[start, stop)`."""
@@ -134,7 +143,10 @@ class Steps:
         for start, stop in chunks:
             seconds += self._read(stop) - self._read(start)
         seconds += self._attend(writing, position) if writing else 0.0
-        return self.host_s + max(seconds, found.n_kernels * self.launch_s)
+        return self._host(writing) + max(seconds, found.n_kernels * self.launch_s)
+
+    def _host(self, writing: int) -> float:
+        return self.host_s + writing * self.sequence_s
 
     def _read(self, position: int) -> float:
         return _at(self.tables.positions, self.tables.read_s, position) if position else 0.0

@@ -59,6 +59,7 @@ class Kernel:
 
 _UNSTARTED = ("send", "receive")
 _EXPERTS = ("expert_matmul", "grouped_matmul")
+_SKEW = 1.2  # of the power law by which tokens are shared out, which aiconfigurator takes for servers
 _SHARED = (".shared_expert", ".shared.activation")
 
 
@@ -67,7 +68,7 @@ def kernels(graph: Graph, precision: Precision) -> list[Kernel]:
 
     Assumes: the mixtures of a graph have stacked experts; a router, the head and projections beside the layers are
     not quantised. A run that ends a layer and begins the next is part of the one that it ends; the run that begins the
-    first is part of none.
+    first is part of none. Some experts get far more tokens than others.
     """
     found: list[Kernel] = []
     run: list[Op] = []  # operations without products that have not been written down
@@ -187,7 +188,7 @@ def _experts(products: list[Op], top_k: Op, precision: Precision) -> Moe:
     gated = sum(_number(each, "n") for each in inner) > width
     tokens = _number(down, "m") * ranks / per_token
     hidden = _number(down, "n")
-    return Moe(tokens, hidden, width, n_experts, per_token, 1, ranks, dtype=precision.experts, gated=gated)
+    return Moe(tokens, hidden, width, n_experts, per_token, 1, ranks, _SKEW, precision.experts, gated)
 
 
 def _number(attributes: Mapping[str, Attribute], name: str) -> float:
