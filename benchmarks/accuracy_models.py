@@ -102,13 +102,11 @@ def run(
         own = [(i, room) for i, room in zip(group.indices, group.positions, strict=True) if i in seconds]
         if own:
             told = group.roofline if peak else blend(constants["share", "all"], group.kernels, group.without_starts)
-            runtime = {i: points[i].runtime for i, _ in own}
-            steps = {
-                name: Steps(told, *(constants[what, name] for what in ("host_s", "launch_s", "sequence_s")))
-                for name in set(runtime.values())
-            }
             for index, room in own:
-                served = serve(load_of(points[index], room, constants), steps[runtime[index]])
+                point = points[index]
+                of_runtime = (constants[what, point.runtime] for what in ("host_s", "launch_s", "sequence_s"))
+                steps = Steps(told, *of_runtime, setting(point).recorded_tokens)
+                served = serve(load_of(point, room, constants), steps)
                 seconds[index] = served.first_s, served.token_s
     return np.array([seconds[i] for i in asked])
 

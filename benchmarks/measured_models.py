@@ -48,6 +48,7 @@ class Point:
     device: str
     model: str
     runtime: str
+    version: str
     source: str
     prompt: int
     new: int
@@ -120,6 +121,7 @@ def _point(row: Mapping[str, str], devices: tuple[str, ...]) -> Point | str:
         device=device,
         model=row["model_path"],
         runtime=row["backend"],
+        version=row["backend_version"],
         source="drawn" if _is_drawn(row) else "fixed",
         prompt=round(float(row["isl"])),
         new=round(float(row["osl"])),

@@ -5,7 +5,8 @@ Settings are those of the public scripts of both benchmarks, none is fitted:
 - InferenceMAX (SemiAnalysis, github.com/SemiAnalysisAI/InferenceX, `benchmarks/`): lengths drawn between 0.8 and 1,
   ten requests a client, all at once; vLLM with 8192 tokens a step, SGLang with 32768, TensorRT-LLM by model.
 - aiconfigurator's own (PyPI, aiconfigurator 0.12.0, `generator/rule_plugin/benchmark/`), with aiperf: fixed lengths;
-  room in a step for one prompt, 1500 tokens and, but for SGLang, one token a client.
+  room in a step for one prompt, 1500 tokens and, but for SGLang, one token a client. SGLang reads prompts beside what
+  is written, but in 0.5.1, whose template lacks the option.
 
 Constants of runtimes are fitted on the training share of the points. They are the same for all models and devices.
 """
@@ -31,38 +32,41 @@ Constants = Mapping[tuple[str, str], float]
 NONE: Constants = MappingProxyType(
     {("share", "all"): 1.0}
     | {(name, runtime): 0.0 for runtime in RUNTIMES for name in ("host_s", "sequence_s", "launch_s")}
-    | {("way_s", source): 0.0 for source in SOURCES}
+    | {("way_s", f"{runtime} {source}"): 0.0 for runtime in RUNTIMES for source in SOURCES}
 )
 
 _GRIDS = {
-    "share": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
-    "host_s": (0.0, 0.5e-3, 1e-3, 1.5e-3, 2e-3, 3e-3, 4e-3),
-    "sequence_s": (0.0, 10e-6, 20e-6, 40e-6, 80e-6),
-    "launch_s": (0.0, 25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 200e-6),
-    "way_s": (0.0, 5e-3, 10e-3, 20e-3, 40e-3, 60e-3, 90e-3),
+    "share": (0.4, 0.6, 0.8, 1.0),
+    "host_s": (0.0, 0.5e-3, 1e-3, 2e-3, 3e-3),
+    "sequence_s": (0.0, 20e-6, 40e-6, 80e-6),
+    "launch_s": (0.0, 25e-6, 50e-6, 75e-6, 100e-6),
+    "way_s": (0.0, 5e-3, 15e-3, 40e-3, 80e-3),
 }
-_BEGIN = {"share": 0.5, "host_s": 1e-3, "sequence_s": 20e-6, "launch_s": 75e-6, "way_s": 20e-3}
-_FINER = (0.75, 0.87, 1.0, 1.15, 1.33)
+_BEGIN = {"share": 0.8, "host_s": 1e-3, "sequence_s": 20e-6, "launch_s": 50e-6, "way_s": 20e-3}
+_FINER = (0.8, 1.0, 1.25)
 _MOST = float(np.log(2.0))  # of the error of a point that counts: what is off by more is not understood
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Room for tokens in a step, and whether prompts are read before anything is written."""
+    """Room for tokens in a step, whether prompts are read before anything is written, and the largest recorded step."""
 
     step_tokens: int
     reads_first: bool
+    recorded_tokens: int = 0
 
 
 def setting(point: Point) -> Setting:
     """How the server of a point was set up."""
-    if point.source == "fixed":
-        of_clients = 0 if point.runtime == "sglang" else point.clients
-        return Setting(point.prompt + _MARGIN + of_clients, point.runtime == "sglang")
     if point.runtime == "sglang":
-        return Setting(32768, reads_first=True)
+        if point.source == "drawn":
+            return Setting(32768, reads_first=True)
+        return Setting(point.prompt + _MARGIN, reads_first=point.version.startswith("0.5.1."))
+    recorded = 0 if point.runtime == "trtllm" else 512  # vLLM's default
+    if point.source == "fixed":
+        return Setting(point.prompt + _MARGIN + point.clients, reads_first=False, recorded_tokens=recorded)
     if point.runtime == "vllm":
-        return Setting(8192, reads_first=False)
+        return Setting(8192, reads_first=False, recorded_tokens=2048 if "gpt-oss" in point.model else recorded)
     if "gpt-oss" in point.model:
         return Setting(20000, reads_first=False)
     if "Llama" in point.model:
@@ -81,7 +85,7 @@ def load_of(point: Point, positions: float, constants: Constants) -> Load:
         step_tokens=told.step_tokens,
         shortest=_SHORTEST[point.source],
         positions=positions,
-        way_s=constants["way_s", point.source],
+        way_s=constants["way_s", f"{point.runtime} {point.source}"],
         reads_first=told.reads_first,
     )
 
@@ -101,12 +105,17 @@ def fitted(points: list[Point], run: Callable[[list[int], Constants], Floats], t
     found = {key: _BEGIN[key[0]] for key in NONE}
     for fine in (False, True):
         for key in found:
-            own = [i for i in train if key[1] in ("all", points[i].runtime, points[i].source)]
+            own = [i for i in train if key[1] in _whose(points[i])]
             if own:
                 tried = ({**found, key: value} for value in _values(key[0], found[key], fine))
                 found = min(tried, key=lambda each: _loss(points, own, run(own, each)))
         print("fitted", {" ".join(k): float(f"{v:.3g}") for k, v in found.items()}, flush=True)
     return found
+
+
+def _whose(point: Point) -> tuple[str, ...]:
+    """Whose constants a point depends on."""
+    return "all", point.runtime, f"{point.runtime} {point.source}"
 
 
 def _values(name: str, at: float, fine: bool) -> Iterator[float]:

@@ -32,7 +32,7 @@ class Tables:
     """Seconds of the parts of steps: `writing` by sequences, `reading` by tokens, and attention.
 
     `attend_s` [sequences, positions] is that of sequences that are written, `read_s` that of a prompt from its
-    beginning to a position. `n_kernels` is the number of kernels of a step.
+    beginning to a position. `n_kernels` is how many kernels a step starts.
     """
 
     sequences: list[float]
@@ -74,7 +74,8 @@ def tables(found: Shapes, price: Price) -> Tables:
     writing, reading, attend, read = np.split(seconds, [n, n + t, n + t + n * p])
     axes = [[float(point) for point in axis] for axis in (found.sequences, found.tokens, found.positions)]
     by_sequences = attend.reshape(n, p).tolist()
-    n_kernels = sum(_times(kernel, found.alike) for group in (found.groups[n], found.groups[-1]) for kernel in group)
+    step = [*found.groups[n], *found.groups[-1]]
+    n_kernels = sum(_times(kernel, found.alike) * kernel.n_starts for kernel in step)
     return Tables(axes[0], writing.tolist(), axes[1], reading.tolist(), axes[2], by_sequences, read.tolist(), n_kernels)
 
 
@@ -118,8 +119,8 @@ class Steps:
 
     `sequence_s` more pass for each sequence that is written: its token is chosen, turned into text and sent.
     `launch_s` is what the host takes to start one kernel of a step that reads prompts. Steps that write alone are
-    recorded, so that their kernels start without it; a step that reads takes as long as the host starts its kernels
-    or the device runs them, whichever is longer.
+    recorded, so that their kernels start without it, as are those that read up to `recorded_tokens`. Others take as
+    long as the host starts their kernels or the device runs them, whichever is longer.
 
     Assumes: times between the points of a table are straight lines; a prompt that is read in chunks takes as long to
     attend as one that is read at once; tokens that are written beside a prompt share the products of its step.
@@ -129,6 +130,7 @@ class Steps:
     host_s: float = 0.0
     launch_s: float = 0.0
     sequence_s: float = 0.0
+    recorded_tokens: int = 0
 
     def decode_s(self, writing: int, position: float) -> float:
         """A step in which that many sequences gain a token each."""
@@ -143,7 +145,8 @@ class Steps:
         for start, stop in chunks:
             seconds += self._read(stop) - self._read(start)
         seconds += self._attend(writing, position) if writing else 0.0
-        return self._host(writing) + max(seconds, found.n_kernels * self.launch_s)
+        starting = 0.0 if n_tokens <= self.recorded_tokens else found.n_kernels * self.launch_s
+        return self._host(writing) + max(seconds, starting)
 
     def _host(self, writing: int) -> float:
         return self.host_s + writing * self.sequence_s

@@ -56,6 +56,11 @@ class Kernel:
         """Whether its time depends on the positions of the sequences, not on their number alone."""
         return isinstance(self.work, Attention)
 
+    @property
+    def n_starts(self) -> int:
+        """Kernels that stand for this one: experts sort rows, do two products and what is between, and add up."""
+        return 6 if isinstance(self.work, Moe) else 1
+
 
 _UNSTARTED = ("send", "receive")
 _EXPERTS = ("expert_matmul", "grouped_matmul")
