@@ -1,8 +1,8 @@
 """Compiles one decode step of a sharded transformer with JAX, on as many host devices as its argument says.
 
 Run as a program, by `test_parallel_jax.py`, since the number of devices is fixed once JAX starts. Prints the HLO text
-of one device. Each layer is split as Megatron splits it: heads and inner widths over devices, a sum after each block; the
-vocabulary is split as well, so that the token table ends with a sum, and the logits are put together.
+of one device. Layers are split as Megatron splits them: heads and inner widths over devices, a sum after each block.
+The vocabulary is split as well, so that the token table ends with a sum, and the logits are put together.
 """
 
 import json
