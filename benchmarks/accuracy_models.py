@@ -9,9 +9,8 @@ benchmark say (`servers.py`); times of steps come from the graph of one device o
 Compared are
 
 - ours: kernels with the fitted constants of the device, and constants of runtimes, which are fitted on a tenth of the
-  points, drawn evenly: the share of the start of a kernel that remains in a step; of each runtime the seconds of a step
-  on the host, of each sequence in it, and of starting a kernel that is not recorded; of each benchmark the seconds that
-  a request is on its way.
+  points, drawn evenly: of each runtime the seconds of a step on the host, of each sequence in it, and of starting a
+  kernel that is not recorded; of each runtime in each benchmark the seconds that a request is on its way.
 - kernels: the same without these constants: nothing is fitted to any server.
 - roofline: the same loop at the peak rates of the data sheet, without constants.
 - one step: at peak rates, one prompt read alone, and one step of all clients in the middle of writing, which is what
@@ -46,8 +45,8 @@ from tierplan.ir.graph import Graph, Op, TensorKind
 from tierplan.ir.machine import Machine
 from tierplan.ir.problem import Floats
 from tierplan.sim.closed_loop import serve
-from tierplan.sim.step_prices import peak_prices, silicon_prices, starts
-from tierplan.sim.step_times import Model, Steps, Tables, blend, shapes, tables
+from tierplan.sim.step_prices import peak_prices, silicon_prices
+from tierplan.sim.step_times import Model, Steps, Tables, shapes, tables
 from tierplan.sim.step_works import Precision, Work
 
 MEMORY_SHARE = 0.9  # of a device, for weights and cache: the default of the runtimes
@@ -59,15 +58,11 @@ Prices = Callable[[Sequence[Work], Machine], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Points that share a model on the same devices: their indices, room in the cache, and times of parts of steps.
-
-    `without_starts` is the table of kernels whose starts take no time.
-    """
+    """Points that share a model on the same devices: their indices, room in the cache, and times of parts of steps."""
 
     indices: list[int]
     positions: list[float]
     kernels: Tables
-    without_starts: Tables
     roofline: Tables
 
 
@@ -87,7 +82,7 @@ def groups_of(points: list[Point]) -> list[Group]:
             most_positions=max(p.prompt + p.new for p in of),
         )
         room = [positions_of(point, graph, layers, machine.tiers[0].capacity) for point in of]
-        prices = (silicon_prices, _without_starts, peak_prices)
+        prices = (silicon_prices, peak_prices)
         found.append(Group(indices, room, *(tables(kinds, partial(_priced, price, machine)) for price in prices)))
         print(f"tables of {of[0].model} on {of[0].device}, {parallel}", flush=True)
     return found
@@ -101,11 +96,16 @@ def run(
     for group in groups:
         own = [(i, room) for i, room in zip(group.indices, group.positions, strict=True) if i in seconds]
         if own:
-            told = group.roofline if peak else blend(constants["share", "all"], group.kernels, group.without_starts)
+            told = group.roofline if peak else group.kernels
             for index, room in own:
                 point = points[index]
-                of_runtime = (constants[what, point.runtime] for what in ("host_s", "launch_s", "sequence_s"))
-                steps = Steps(told, *of_runtime, setting(point).recorded_tokens)
+                steps = Steps(
+                    told,
+                    host_s=constants["host_s", point.runtime],
+                    launch_s=constants["launch_s", point.runtime],
+                    sequence_s=constants["sequence_s", point.runtime],
+                    recorded_tokens=setting(point).recorded_tokens,
+                )
                 served = serve(load_of(point, room, constants), steps)
                 seconds[index] = served.first_s, served.token_s
     return np.array([seconds[i] for i in asked])
@@ -126,10 +126,6 @@ def alone(points: list[Point], groups: list[Group]) -> Floats:
 def _graph(arch: Architecture, shard: Shard, layers: tuple[int, ...], phase: str, batch: int, context: int) -> Graph:
     n, dtype = batch * shard.parallel.groups, "bfloat16"
     return language_model(arch, phase=phase, batch=n, context=context, dtype=dtype, shard=shard, layers=layers)
-
-
-def _without_starts(works: Sequence[Work], machine: Machine) -> Floats:
-    return silicon_prices(works, machine) - starts(works, machine)
 
 
 def _priced(price: Prices, machine: Machine, works: Sequence[Work]) -> Floats:

@@ -27,22 +27,20 @@ _SHORTEST = {"drawn": 0.8, "fixed": 1.0}  # of the lengths that a benchmark draw
 RUNTIMES, SOURCES = ("vllm", "trtllm", "sglang"), ("drawn", "fixed")
 
 Constants = Mapping[tuple[str, str], float]
-"""Seconds by what they are and whose; `share` is that of the start of a kernel that remains in a step."""
+"""Seconds by what they are and whose."""
 
 NONE: Constants = MappingProxyType(
-    {("share", "all"): 1.0}
-    | {(name, runtime): 0.0 for runtime in RUNTIMES for name in ("host_s", "sequence_s", "launch_s")}
+    {(name, runtime): 0.0 for runtime in RUNTIMES for name in ("host_s", "sequence_s", "launch_s")}
     | {("way_s", f"{runtime} {source}"): 0.0 for runtime in RUNTIMES for source in SOURCES}
 )
 
 _GRIDS = {
-    "share": (0.4, 0.6, 0.8, 1.0),
     "host_s": (0.0, 0.5e-3, 1e-3, 2e-3, 3e-3),
     "sequence_s": (0.0, 20e-6, 40e-6, 80e-6),
     "launch_s": (0.0, 25e-6, 50e-6, 75e-6, 100e-6),
-    "way_s": (0.0, 5e-3, 15e-3, 40e-3, 80e-3),
+    "way_s": (0.0, 5e-3, 10e-3, 20e-3, 40e-3, 80e-3),
 }
-_BEGIN = {"share": 0.8, "host_s": 1e-3, "sequence_s": 20e-6, "launch_s": 50e-6, "way_s": 20e-3}
+_BEGIN = {"host_s": 1e-3, "sequence_s": 20e-6, "launch_s": 50e-6, "way_s": 20e-3}
 _FINER = (0.8, 1.0, 1.25)
 _MOST = float(np.log(2.0))  # of the error of a point that counts: what is off by more is not understood
 
@@ -113,16 +111,16 @@ def fitted(points: list[Point], run: Callable[[list[int], Constants], Floats], t
     return found
 
 
-def _whose(point: Point) -> tuple[str, ...]:
+def _whose(point: Point) -> tuple[str, str]:
     """Whose constants a point depends on."""
-    return "all", point.runtime, f"{point.runtime} {point.source}"
+    return point.runtime, f"{point.runtime} {point.source}"
 
 
 def _values(name: str, at: float, fine: bool) -> Iterator[float]:
     if not fine:
         yield from _GRIDS[name]
     else:
-        yield from (min(at * factor, 1.0) for factor in _FINER)
+        yield from (at * factor for factor in _FINER)
 
 
 def _loss(points: list[Point], indices: list[int], predicted: Floats) -> float:

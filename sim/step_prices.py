@@ -68,12 +68,6 @@ def _widened(work: Gemm | Attention | Moe | Collective, machine: Machine) -> Flo
     return work.ops / (machine.matrix.rate(_WIDE) * getattr(constants, "compute_share", 1.0))
 
 
-def starts(works: Sequence[Work], machine: Machine) -> Floats:
-    """The part of these seconds in which kernels start, as fitted on kernels that run alone."""
-    beside = np.array([isinstance(work, Beside) for work in works], dtype=np.bool_)
-    return np.where(beside, 0.0, _starts(_unwrapped(works), machine))
-
-
 def _starts(works: Sequence[Alone], machine: Machine) -> Floats:
     def together(work: Alone) -> Floats:
         if isinstance(work, Stream):

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -89,15 +89,6 @@ def _steps(first: int, last: int, growth: float) -> list[int]:
 
 def _kernels(model: Model, phase: str, batch: int, context: int, attends: bool) -> list[Kernel]:
     return [k for k in kernels(model.graph(phase, batch, context), model.precision) if k.attends == attends]
-
-
-def blend(share: float, first: Tables, second: Tables) -> Tables:
-    """Tables between two of the same points: `share` of the first."""
-    parts = {
-        name: (share * np.array(getattr(first, name)) + (1 - share) * np.array(getattr(second, name))).tolist()
-        for name in ("writing_s", "reading_s", "attend_s", "read_s")
-    }
-    return replace(first, **parts)
 
 
 def _totals(groups: list[list[Kernel]], alike: Mapping[int, int], price: Price) -> Floats:

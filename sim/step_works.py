@@ -58,8 +58,12 @@ class Kernel:
 
     @property
     def n_starts(self) -> int:
-        """Kernels that stand for this one: experts sort rows, do two products and what is between, and add up."""
-        return 6 if isinstance(self.work, Moe) else 1
+        """Kernels that stand for this one.
+
+        Assumes: for experts, as vLLM and TensorRT-LLM start them, two that choose, three that count and sort, two that
+        quantise, two products, one activation, one that spreads rows and one that adds them up.
+        """
+        return 12 if isinstance(self.work, Moe) else 1
 
 
 _UNSTARTED = ("send", "receive")
