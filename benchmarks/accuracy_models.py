@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accuracy_models_plot import draw
 from measured_models import BF16, FP8, Point, alike, architecture, by, read_points
 from servers import NONE, Constants, fitted, load_of, setting, training
 from tables import write_table
@@ -249,7 +250,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth point alone, for a quick look")
     parser.add_argument("--genz", default="", metavar="PYTHON", help="a Python that has genz-llm")
     parser.add_argument("--summary", type=Path, metavar="CSV", help="sum up a file that was written before")
-    parser.add_argument("--write", action="store_true", help="write the summary into docs/accuracy-models.md")
+    parser.add_argument("--write", action="store_true", help="write table and figure of docs/accuracy-models.md")
     asked = parser.parse_args()
     if asked.summary is None:
         points, left_out = read_points(tuple(asked.devices.split(",")))
@@ -277,6 +278,7 @@ def main() -> None:
         print(" | ".join(line))
     if asked.write:
         write_table("accuracy-models.md", "models", HEADER, table)
+        draw(rows)
 
 
 if __name__ == "__main__":
