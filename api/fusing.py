@@ -14,7 +14,7 @@ from tierplan.ir.problem import Problem
 from tierplan.ir.regions import FUSED, fused, region_name
 from tierplan.pipeline import machine_of, plan
 from tierplan.planner.contract import Budget
-from tierplan.sim.cost import uncalibrated
+from tierplan.sim.cost import is_calibrated, uncalibrated
 from tierplan.sim.fusion_forms import MOST_OPS, Fusable, fusable
 from tierplan.sim.fusion_price import Prices, prices, served_by_plan, served_by_tier
 from tierplan.sim.fusion_search import Kernel, cheapest, largest, unfused
@@ -80,7 +80,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """All cuts that were planned, and the one that was kept. `graph` is the program as it was before."""
+    """All cuts that were planned, and the one that was kept. `graph` is the program as it was before.
+
+    `peak_rates`: the machine has fitted constants that were left aside, as no fused kernel was measured.
+    """
 
     fusing: Fusing
     graph: Graph
@@ -88,6 +91,7 @@ class Fused:
     limit: int
     cuts: tuple[Cut, ...]
     kept: Cut
+    peak_rates: bool = False
 
     @property
     def record(self) -> FusionRecord:
@@ -137,6 +141,7 @@ def fuse_and_plan(
     if all(op.kind == "buffers" for op in graph.ops):
         raise InvalidInputError("--fusion means nothing for a list of buffers; leave it out")
     machine, seconds = machine_of(hardware)
+    left_aside = is_calibrated(machine)
     machine = uncalibrated(machine)  # no fused kernel was measured
     if fusing.launch_s is not None:
         machine = replace(machine, launch_s=fusing.launch_s)
@@ -159,7 +164,7 @@ def fuse_and_plan(
     kept = min(cuts, key=lambda cut: math.inf if cut.outcome.cost_s is None else cut.outcome.cost_s)
     if fusing.mode == "max":
         kept = cuts[-1]
-    return Fused(fusing, graph, machine, limit, tuple(cuts), kept)
+    return Fused(fusing, graph, machine, limit, tuple(cuts), kept, left_aside)
 
 
 @dataclass(frozen=True, slots=True)

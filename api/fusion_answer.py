@@ -89,6 +89,7 @@ def fusion_answer(found: Fused) -> dict[str, Any]:
         "kept": record.kept,
         "launch_s": record.launch_s,
         "limit_bytes": record.limit_bytes,
+        "peak_rates": found.peak_rates,
         "alternatives": [
             {
                 "name": cut.name, "n_kernels": len(cut.kernels), "scratch_bytes": cut.scratch,
@@ -134,6 +135,9 @@ def print_fusion(found: Fused) -> None:
     dtype = _dtype(found)
     shown = ", ".join(f"{tier} {ridge:.4g}" for tier, ridge in ridges(found.machine, dtype).items())
     out.print(f"ridge       {shown} ops/byte ({dtype}): below it memory limits, above it compute")
+    if found.peak_rates:
+        name = found.machine.name
+        out.print(f"rates       peak ones: the constants of {name} are not used, as no fused kernel was measured")
 
 
 def cuts_table(found: Fused) -> Table:

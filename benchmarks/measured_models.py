@@ -38,6 +38,7 @@ _SAME = {  # points are of models whose configuration has another name in the pa
     "meta-llama/Llama-3.1-70B": "meta-llama/Meta-Llama-3.1-70B",
 }
 _EXPERTS_ALONE = ("gpt_oss", "kimi_k25")  # of these, checkpoints quantise the experts and nothing else
+_CACHE_IN_8_BITS = ("meta-llama/Llama-3.1-70B",)  # benchmarks/70b_fp8_h200_slurm.sh of InferenceMAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Point:
     device: str
     model: str
     runtime: str
+    version: str
     source: str
     prompt: int
     new: int
@@ -73,17 +75,22 @@ def package_folder() -> Path:
 def read_points(devices: tuple[str, ...]) -> tuple[list[Point], Counter[str]]:
     """The points of these devices, and how many were left out, by reason."""
     left_out: Counter[str] = Counter()
-    found: dict[Point, None] = {}
+    found: dict[Point, Point] = {}
     with (package_folder() / "systems" / "silicon_sample.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             point = _point(row, devices)
             if isinstance(point, str):
                 left_out[point] += 1
-            elif point in found:
+            elif (rounded := _rounded(point)) in found:
                 left_out["a copy of another point"] += 1
             else:
-                found[point] = None
-    return list(found), left_out
+                found[rounded] = point
+    return list(found.values()), left_out
+
+
+def _rounded(point: Point) -> Point:
+    """The point with times as one of the lists has them, which is a copy of another."""
+    return replace(point, first_s=round(point.first_s, 5), token_s=round(point.token_s, 5))
 
 
 def _point(row: Mapping[str, str], devices: tuple[str, ...]) -> Point | str:
@@ -110,12 +117,12 @@ def _point(row: Mapping[str, str], devices: tuple[str, ...]) -> Point | str:
         check(arch, parallel)
     except InvalidInputError:
         return "an impossible split"
-    source = row["silicon_data_source"].partition(";")[0]
     return Point(
         device=device,
         model=row["model_path"],
         runtime=row["backend"],
-        source="fixed" if "gap-analysis/data" in source else "drawn",
+        version=row["backend_version"],
+        source="drawn" if _is_drawn(row) else "fixed",
         prompt=round(float(row["isl"])),
         new=round(float(row["osl"])),
         clients=round(float(row["batch_size"])),
@@ -126,15 +133,22 @@ def _point(row: Mapping[str, str], devices: tuple[str, ...]) -> Point | str:
     )
 
 
+def _is_drawn(row: Mapping[str, str]) -> bool:
+    """Whether a point is of InferenceMAX, whose benchmark draws lengths; others are of aiconfigurator's own."""
+    return "gap-analysis/data" not in row["silicon_data_source"].partition(";")[0]
+
+
 def _precision(row: Mapping[str, str]) -> Precision:
     """Element types of a point.
 
-    Assumes: where weights are in 8 bits, TensorRT-LLM keeps the cache in 8 bits too, as its checkpoints say.
+    Assumes: where weights are in 8 bits, TensorRT-LLM keeps the cache in 8 bits too, as its checkpoints say; vLLM does
+    where the benchmark told it to.
     """
     products, experts = _DTYPES[row["gemm_quant_mode"]], _DTYPES[row["moe_quant_mode"]]
     if _config(row["model_path"]).get("model_type") in _EXPERTS_ALONE:
         products = BF16
-    cached = FP8 if products == FP8 and row["backend"] == "trtllm" else BF16
+    told = row["backend"] == "trtllm" or (row["model_path"] in _CACHE_IN_8_BITS and _is_drawn(row))
+    cached = FP8 if products == FP8 and told else BF16
     return Precision(products, experts, cached)
 
 

@@ -14,6 +14,12 @@ from tierplan.ir.calibration import (
 Range = tuple[float, float, float]
 
 _US = 1e-6
+_PIECE: Range = (0.01 * _US, 1 * _US, 20 * _US)  # a tile, or adding up the parts of one
+_ATTENTION_LAUNCH: Range = (0.5 * _US, 6 * _US, 60 * _US)
+_PERSISTENCE: Range = (1e-3, 0.5, 1.0)
+_OVERLAP: Range = (1.0, 4.0, 12.0)
+_CACHE_SPEED: Range = (1.01, 2.0, 12.0)
+
 RANGES: Mapping[type[Constants], Mapping[str, Range]] = {
     GemmConstants: {
         "launch_s": (0.2 * _US, 2.5 * _US, 20 * _US),
@@ -25,7 +31,7 @@ RANGES: Mapping[type[Constants], Mapping[str, Range]] = {
         "epilogue": (0.01, 1.5, 20.0),
         "persistence": (1e-4, 0.5, 1.0),
         "split_s": (0.01 * _US, 2 * _US, 8 * _US),
-        "overlap": (1.0, 4.0, 12.0),
+        "overlap": _OVERLAP,
         "throttle": (1e-4, 0.1, 0.6),
         "throttle_ops": (1e10, 1e12, 1e15),
         "small_tile": (0.02, 0.3, 4.0),
@@ -34,35 +40,35 @@ RANGES: Mapping[type[Constants], Mapping[str, Range]] = {
         "copies": (0.5, 5.0, 40.0),
         "cache_share": (0.2, 0.8, 1.5),
         "cache_edge": (0.5, 8.0, 30.0),
-        "cache_speed": (1.01, 2.0, 12.0),
+        "cache_speed": _CACHE_SPEED,
     },
     PrefillConstants: {
-        "launch_s": (0.5 * _US, 6 * _US, 60 * _US),
+        "launch_s": _ATTENTION_LAUNCH,
         "compute_share": (0.2, 0.75, 1.0),
         "softmax_width": (1.0, 40.0, 300.0),
         "memory_share": (0.1, 0.8, 1.0),
-        "tile_s": (0.01 * _US, 1 * _US, 20 * _US),
-        "persistence": (1e-3, 0.5, 1.0),
+        "tile_s": _PIECE,
+        "persistence": _PERSISTENCE,
         "balance": (1e-3, 0.3, 1.0),
-        "overlap": (1.0, 4.0, 12.0),
+        "overlap": _OVERLAP,
         "throttle": (1e-4, 0.05, 0.6),
         "throttle_ops": (1e9, 1e12, 1e16),
         "prepare": (1e-3, 0.1, 5.0),
         "reread": (5e-4, 0.05, 1.0),
         "single_query": (0.01, 0.5, 2.0),
         "cache_share": (0.05, 0.8, 2.0),
-        "cache_speed": (1.01, 2.0, 12.0),
+        "cache_speed": _CACHE_SPEED,
     },
     DecodeConstants: {
-        "launch_s": (0.5 * _US, 6 * _US, 60 * _US),
+        "launch_s": _ATTENTION_LAUNCH,
         "memory_share": (0.3, 0.8, 1.0),
         "unit_memory": (0.1, 1.5, 30.0),
         "group_s": (0.01 * _US, 3 * _US, 20 * _US),
-        "head_s": (0.01 * _US, 1 * _US, 20 * _US),
+        "head_s": _PIECE,
         "step_s": (1e-3 * _US, 0.2 * _US, 5 * _US),
-        "persistence": (1e-3, 0.5, 1.0),
+        "persistence": _PERSISTENCE,
         "overlap": (1.0, 2.0, 12.0),
-        "split_s": (0.01 * _US, 1 * _US, 20 * _US),
+        "split_s": _PIECE,
         "feed": (0.3, 2.0, 20.0),
         "window_slack": (1.0, 64.0, 4000.0),
         "dirty": (1e-3, 0.3, 2.0),
@@ -94,11 +100,12 @@ RANGES: Mapping[type[Constants], Mapping[str, Range]] = {
 }
 
 _NO_LIMIT = 1024.0
+_EITHER = (False, True)
 CHOICES: Mapping[type[Constants], Mapping[str, Sequence[float | bool]]] = {
     DecodeConstants: {
         "largest_group": (32.0, _NO_LIMIT),
-        "groups_windows": (False, True),
-        "splits_heads": (False, True),
+        "groups_windows": _EITHER,
+        "splits_heads": _EITHER,
         "group_blocks": (4.0, _NO_LIMIT),
     },
 }

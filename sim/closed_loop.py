@@ -1,14 +1,17 @@
 """A server under a closed loop of clients: each sends its next prompt when its last one has been answered.
 
 The server batches continuously: in each step every sequence that is being written gains a token, and prompts that wait
-are read beside them, in chunks, as long as the step has room for their tokens.
+are read beside them, in chunks, as long as the step has room for their tokens. Or it reads first: while a prompt waits,
+steps read prompts and nothing is written.
 
-Source: Yu et al., Orca, OSDI 2022 (batching by iteration); Agrawal et al., Sarathi-Serve, OSDI 2024 (chunked prefill).
+Source: Yu et al., Orca, OSDI 2022 (batching by iteration); Agrawal et al., Sarathi-Serve, OSDI 2024 (chunked prefill);
+Zheng et al., SGLang, NeurIPS 2024, whose scheduler reads first.
 """
 
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Protocol
 
 import numpy as np
@@ -33,7 +36,9 @@ class Load:
     """`clients` at once, `requests` in all, each of `prompt` positions to read and `new` tokens to write.
 
     Lengths are drawn evenly from `shortest` of these to all. A step has room for `step_tokens`, and the cache for
-    `positions` of all sequences together. The front end of the server takes `front_s` for a request, one after another.
+    `positions` of all sequences together. The front end of the server takes `front_s` for a request, one after another;
+    `way_s` passes from a client's sending until its prompt may be read, for all clients side by side. `reads_first`:
+    nothing is written while a prompt waits.
     """
 
     clients: int
@@ -44,6 +49,8 @@ class Load:
     shortest: float = 1.0
     positions: float = math.inf
     front_s: float = 0.001
+    way_s: float = 0.0
+    reads_first: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,6 +60,8 @@ class Load:
             raise InvalidInputError(f"the shortest length is {self.shortest} of the longest; need above 0, at most 1")
         if not self.front_s > 0:
             raise InvalidInputError(f"the front end takes {self.front_s} s for a request; need a time above 0")
+        if not self.way_s >= 0:
+            raise InvalidInputError(f"a request is {self.way_s} s on its way; need 0 or more")
         if self.positions < self.prompt + self.new:
             raise InvalidInputError(
                 f"the cache holds {self.positions:,.0f} positions; "
@@ -80,22 +89,41 @@ class _Request:
     arrives_s: float = 0.0
     first_s: float = 0.0
     read: int = 0
-    written: int = 0
 
 
 @dataclass(slots=True)
 class _Server:
+    """`turn` counts the tokens that a sequence has gained that is there from the beginning.
+
+    `writing` is a heap: each sequence by the turn of its last token, then by its order. `ahead` sums up by how much the
+    positions of the sequences are ahead of the turn.
+    """
+
     times: StepTimes
     load: Load
     coming: deque[_Request]
     now_s: float = 0.0
     front_s: float = 0.0
     taken: int = 0
+    turn: int = 0
+    ahead: int = 0
     arriving: deque[_Request] = field(default_factory=lambda: deque[_Request]())
     waiting: deque[_Request] = field(default_factory=lambda: deque[_Request]())
-    writing: list[_Request] = field(default_factory=lambda: list[_Request]())
+    writing: list[tuple[int, int, _Request]] = field(default_factory=lambda: list[tuple[int, int, _Request]]())
     first_s: list[float] = field(default_factory=lambda: list[float]())
     token_s: list[float] = field(default_factory=lambda: list[float]())
+
+    @property
+    def position(self) -> float:
+        """The mean position of the sequences that are written."""
+        return self.turn + self.ahead / len(self.writing) if self.writing else 0.0
+
+    def begin(self, request: _Request) -> None:
+        """The prompt of a request has been read, which gives its first token."""
+        request.first_s = self.now_s
+        self.first_s.append(self.now_s - request.sent_s)
+        self.ahead += request.prompt + 1 - self.turn
+        heappush(self.writing, (self.turn + request.new - 1, len(self.first_s), request))
 
     def send(self) -> None:
         """A client sends its next prompt, if there is one."""
@@ -103,7 +131,7 @@ class _Server:
             return
         request = self.coming.popleft()
         self.front_s = max(self.front_s, self.now_s) + self.load.front_s
-        request.sent_s, request.arrives_s = self.now_s, self.front_s
+        request.sent_s, request.arrives_s = self.now_s, self.front_s + self.load.way_s
         self.arriving.append(request)
 
 
@@ -133,29 +161,29 @@ def _step(server: _Server) -> None:
         server.now_s = max(server.now_s, arriving[0].arrives_s)
     while arriving and arriving[0].arrives_s <= server.now_s:
         server.waiting.append(arriving.popleft())
-    position = sum(r.prompt + r.written for r in writing) / len(writing) if writing else 0.0
     chunks, reading = _chunks(server)
     n_steps = 1
-    if chunks:
-        server.now_s += server.times.mixed_s(chunks, len(writing), position)
+    if chunks and server.load.reads_first:
+        n_steps = 0
+        server.now_s += server.times.mixed_s(chunks, 0, 0.0)
+    elif chunks:
+        server.now_s += server.times.mixed_s(chunks, len(writing), server.position)
     else:
+        position = server.position
         n_steps = _quiet_steps(server, server.times.decode_s(len(writing), position))
         server.now_s += n_steps * server.times.decode_s(len(writing), position + (n_steps - 1) / 2)
-    for request in writing:
-        request.written += n_steps
+    server.turn += n_steps
     for request, stop in reading:
         request.read = stop
         if stop == request.prompt:
             server.waiting.popleft()
-            request.first_s, request.written = server.now_s, 1
-            server.first_s.append(server.now_s - request.sent_s)
-            writing.append(request)
+            server.begin(request)
     _answer(server)
 
 
 def _quiet_steps(server: _Server, step_s: float) -> int:
     """Steps until a sequence ends, or until a prompt arrives."""
-    ends = min(r.new - r.written for r in server.writing)
+    ends = server.writing[0][0] - server.turn
     if not server.arriving:
         return ends
     return max(1, min(ends, math.ceil((server.arriving[0].arrives_s - server.now_s) / step_s)))
@@ -163,7 +191,7 @@ def _quiet_steps(server: _Server, step_s: float) -> int:
 
 def _chunks(server: _Server) -> tuple[list[tuple[int, int]], list[tuple[_Request, int]]]:
     """What a step reads of the prompts that wait, first come, first served."""
-    room = server.load.step_tokens - len(server.writing)
+    room = server.load.step_tokens - (0 if server.load.reads_first else len(server.writing))
     chunks: list[tuple[int, int]] = []
     reading: list[tuple[_Request, int]] = []
     for request in server.waiting:
@@ -182,13 +210,10 @@ def _chunks(server: _Server) -> tuple[list[tuple[int, int]], list[tuple[_Request
 
 def _answer(server: _Server) -> None:
     """Let go of the requests that are written to their end; their clients send the next ones."""
-    left: list[_Request] = []
-    for request in server.writing:
-        if request.written < request.new:
-            left.append(request)
-            continue
+    while server.writing and server.writing[0][0] <= server.turn:
+        ends, _, request = heappop(server.writing)
+        server.ahead -= request.prompt + request.new - ends
         server.taken -= request.prompt + request.new
         if request.new > 1:
             server.token_s.append((server.now_s - request.first_s) / (request.new - 1))
         server.send()
-    server.writing = left

@@ -32,7 +32,7 @@ class Tables:
     """Seconds of the parts of steps: `writing` by sequences, `reading` by tokens, and attention.
 
     `attend_s` [sequences, positions] is that of sequences that are written, `read_s` that of a prompt from its
-    beginning to a position.
+    beginning to a position. `n_kernels` is how many kernels a step starts.
     """
 
     sequences: list[float]
@@ -42,6 +42,7 @@ class Tables:
     positions: list[float]
     attend_s: list[list[float]]
     read_s: list[float]
+    n_kernels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,9 @@ def tables(found: Shapes, price: Price) -> Tables:
     writing, reading, attend, read = np.split(seconds, [n, n + t, n + t + n * p])
     axes = [[float(point) for point in axis] for axis in (found.sequences, found.tokens, found.positions)]
     by_sequences = attend.reshape(n, p).tolist()
-    return Tables(axes[0], writing.tolist(), axes[1], reading.tolist(), axes[2], by_sequences, read.tolist())
+    step = [*found.groups[n], *found.groups[-1]]
+    n_kernels = sum(_times(kernel, found.alike) * kernel.n_starts for kernel in step)
+    return Tables(axes[0], writing.tolist(), axes[1], reading.tolist(), axes[2], by_sequences, read.tolist(), n_kernels)
 
 
 def _steps(first: int, last: int, growth: float) -> list[int]:
@@ -91,15 +94,24 @@ def _kernels(model: Model, phase: str, batch: int, context: int, attends: bool) 
 def _totals(groups: list[list[Kernel]], alike: Mapping[int, int], price: Price) -> Floats:
     """Seconds of each group of kernels, a layer counted as often as there are any like it."""
     seconds = price([kernel.work for group in groups for kernel in group])
-    times = [1 if k.layer is None else alike[k.layer] for group in groups for k in group]
+    times = [_times(kernel, alike) for group in groups for kernel in group]
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     counted = seconds * np.array(times, dtype=np.float64)
     return np.bincount(group_of, weights=counted, minlength=len(groups)).astype(np.float64)
 
 
+def _times(kernel: Kernel, alike: Mapping[int, int]) -> int:
+    return 1 if kernel.layer is None else alike[kernel.layer]
+
+
 @dataclass(frozen=True, slots=True)
 class Steps:
     """Times of steps out of tables, with so many seconds more a step, which the runtime takes on the host.
+
+    `sequence_s` more pass for each sequence that is written: its token is chosen, turned into text and sent.
+    `launch_s` is what the host takes to start one kernel of a step that reads prompts. Steps that write alone are
+    recorded, so that their kernels start without it, as are those that read up to `recorded_tokens`. Others take as
+    long as the host starts their kernels or the device runs them, whichever is longer.
 
     Assumes: times between the points of a table are straight lines; a prompt that is read in chunks takes as long to
     attend as one that is read at once; tokens that are written beside a prompt share the products of its step.
@@ -107,20 +119,28 @@ class Steps:
 
     tables: Tables
     host_s: float = 0.0
+    launch_s: float = 0.0
+    sequence_s: float = 0.0
+    recorded_tokens: int = 0
 
     def decode_s(self, writing: int, position: float) -> float:
         """A step in which that many sequences gain a token each."""
         found = self.tables
-        return self.host_s + _at(found.sequences, found.writing_s, writing) + self._attend(writing, position)
+        return self._host(writing) + _at(found.sequences, found.writing_s, writing) + self._attend(writing, position)
 
     def mixed_s(self, chunks: list[tuple[int, int]], writing: int, position: float) -> float:
         """A step that also reads, of each of some prompts, the positions `[start, stop)`."""
         found = self.tables
         n_tokens = writing + sum(stop - start for start, stop in chunks)
-        seconds = self.host_s + _at(found.tokens, found.reading_s, n_tokens)
+        seconds = _at(found.tokens, found.reading_s, n_tokens)
         for start, stop in chunks:
             seconds += self._read(stop) - self._read(start)
-        return seconds + (self._attend(writing, position) if writing else 0.0)
+        seconds += self._attend(writing, position) if writing else 0.0
+        starting = 0.0 if n_tokens <= self.recorded_tokens else found.n_kernels * self.launch_s
+        return self._host(writing) + max(seconds, starting)
+
+    def _host(self, writing: int) -> float:
+        return self.host_s + writing * self.sequence_s
 
     def _read(self, position: int) -> float:
         return _at(self.tables.positions, self.tables.read_s, position) if position else 0.0

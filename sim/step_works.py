@@ -2,12 +2,15 @@
 
 Runtimes start fewer kernels than the graph has operations. Products of one input by several matrices are one kernel,
 so is a run of operations that do no products (add and norm; rotation and append), and so are the experts of a layer.
+Shared experts run beside the others.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+import numpy as np
 
 from tierplan.ir.collectives import collective_of
 from tierplan.ir.graph import Attribute, Graph, Op
@@ -21,7 +24,15 @@ class Stream:
     bytes: float
 
 
-Work: TypeAlias = Gemm | Attention | Moe | Collective | Stream
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A kernel that starts while another one runs; they share the device."""
+
+    work: Gemm | Stream
+
+
+Alone: TypeAlias = Gemm | Attention | Moe | Collective | Stream
+Work: TypeAlias = Alone | Beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +56,20 @@ class Kernel:
         """Whether its time depends on the positions of the sequences, not on their number alone."""
         return isinstance(self.work, Attention)
 
+    @property
+    def n_starts(self) -> int:
+        """Kernels that stand for this one.
+
+        Assumes: for experts, as vLLM and TensorRT-LLM start them, two that choose, three that count and sort, two that
+        quantise, two products, one activation, one that spreads rows and one that adds them up.
+        """
+        return 12 if isinstance(self.work, Moe) else 1
+
 
 _UNSTARTED = ("send", "receive")
 _EXPERTS = ("expert_matmul", "grouped_matmul")
+_SKEW = 1.2  # of the power law by which tokens are shared out, which aiconfigurator takes for servers
+_SHARED = (".shared_expert", ".shared.activation")
 
 
 def kernels(graph: Graph, precision: Precision) -> list[Kernel]:
@@ -55,7 +77,7 @@ def kernels(graph: Graph, precision: Precision) -> list[Kernel]:
 
     Assumes: the mixtures of a graph have stacked experts; a router, the head and projections beside the layers are
     not quantised. A run that ends a layer and begins the next is part of the one that it ends; the run that begins the
-    first is part of none.
+    first is part of none. Some experts get far more tokens than others.
     """
     found: list[Kernel] = []
     run: list[Op] = []  # operations without products that have not been written down
@@ -65,17 +87,27 @@ def kernels(graph: Graph, precision: Precision) -> list[Kernel]:
     top_k = {op.attributes["layer"]: op for op in graph.ops if op.kind == "top_k"}
 
     begun: set[int | None] = set()
+    of_input: dict[tuple[str, str], int] = {}  # where the kernel of the products of an input stands
     uses = Counter(access.tensor for op in graph.ops for access in op.reads)
 
     def flush() -> None:
         if run:
-            layer = _layer(run[0])
-            found.append(Kernel(Stream(_outside(run, uses)), layer if layer in begun else None))
+            layer, work = _layer(run[0]), Stream(_outside(run, uses))
+            found.append(Kernel(Beside(work) if all(map(_is_shared, run)) else work, layer if layer in begun else None))
             run.clear()
         if products:
-            found.append(Kernel(_product(products, precision), _layer(products[0])))
-            begun.add(_layer(products[0]))
+            work = _product(products, precision)
+            layer, shared = _layer(products[0]), _is_shared(products[0])
+            key = (products[0].reads[0].tensor, work.dtype)
+            begun.add(layer)
             products.clear()
+            if key in of_input and not shared:
+                earlier = found[of_input[key]].work
+                assert isinstance(earlier, Gemm)
+                found[of_input[key]] = Kernel(replace(earlier, n=np.add(earlier.n, work.n).item()), layer)
+            else:
+                of_input.setdefault(key, len(found))
+                found.append(Kernel(Beside(work) if shared else work, layer))
 
     for op in graph.ops:
         layer = op.attributes.get("layer")
@@ -98,6 +130,10 @@ def kernels(graph: Graph, precision: Precision) -> list[Kernel]:
             run.append(op)
     flush()
     return found
+
+
+def _is_shared(op: Op) -> bool:
+    return any(part in op.name for part in _SHARED)
 
 
 def _layer(op: Op) -> int | None:
@@ -129,7 +165,7 @@ def _product(products: list[Op], precision: Precision) -> Gemm:
     return Gemm(_number(first, "m"), n, _number(first, "k"), dtype)
 
 
-def _alone(op: Op, precision: Precision) -> Work | None:
+def _alone(op: Op, precision: Precision) -> Alone | None:
     """The kernel of an operation that is one of its own; None where it is not."""
     told = op.attributes
     if op.kind == "attention":
@@ -161,7 +197,7 @@ def _experts(products: list[Op], top_k: Op, precision: Precision) -> Moe:
     gated = sum(_number(each, "n") for each in inner) > width
     tokens = _number(down, "m") * ranks / per_token
     hidden = _number(down, "n")
-    return Moe(tokens, hidden, width, n_experts, per_token, 1, ranks, dtype=precision.experts, gated=gated)
+    return Moe(tokens, hidden, width, n_experts, per_token, 1, ranks, _SKEW, precision.experts, gated)
 
 
 def _number(attributes: Mapping[str, Attribute], name: str) -> float:

@@ -224,3 +224,14 @@ def test_a_file_without_fusion_reads_as_before() -> None:
     )
     assert '"fusion"' not in print_plan(file)
     assert parse_plan(print_plan(file), "f").fusion is None
+
+
+def test_fusing_says_that_it_leaves_fitted_constants_aside(run: Run) -> None:
+    asked = ("plan", "gpt2", *ASKED[:-1])
+    _, of_gpu, _ = run(*asked, "h100", "--fusion", "none")
+    assert "rates       peak ones: the constants of h100 are not used, as no fused kernel was measured" in of_gpu
+    assert ", uncalibrated" in of_gpu
+    _, of_chip, _ = run(*asked, "chip.yaml", "--fusion", "none")
+    assert "peak ones" not in of_chip
+    _, told, _ = run(*asked, "h100", "--fusion", "none", "--json")
+    assert json.loads(told)["fusion"]["peak_rates"] is True

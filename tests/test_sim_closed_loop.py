@@ -74,6 +74,23 @@ def test_the_front_end_takes_requests_one_after_another():
     assert served.first_s == pytest.approx((6 + 11 + 16) / 3)
 
 
+def test_a_request_on_its_way_keeps_no_other_one_waiting():
+    served = serve(Load(3, prompt=10, new=1, requests=3, front_s=SOON, way_s=5.0), Constant(1.0, 0.0))
+    assert served.first_s == pytest.approx((6 + 7 + 7) / 3)  # two arrive as the first one's step has begun
+    with pytest.raises(InvalidInputError, match="a request is -1 s on its way; need 0 or more"):
+        Load(1, prompt=1, new=1, requests=1, way_s=-1)
+
+
+def test_a_server_that_reads_first_writes_nothing_beside():
+    times = Constant(1.0, 0.1)
+    load = Load(2, prompt=50, new=101, requests=2, step_tokens=50, front_s=SOON, reads_first=True)
+    served = serve(load, times)
+    # the first waits 6 s while the second is read; both then write 100 tokens in as many steps, and end together
+    assert served.first_s == pytest.approx((6 + 12) / 2)
+    assert served.token_s == pytest.approx((106 / 100 + 100 / 100) / 2)
+    assert served.total_s == pytest.approx(112)
+
+
 @dataclass
 class Counting:
     """Counts tokens, one step at a time."""

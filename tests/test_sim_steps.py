@@ -10,9 +10,9 @@ from tierplan.frontend.parallel import ALONE, Parallel, Shard
 from tierplan.frontend.transformer import language_model
 from tierplan.hardware.load import load_machine
 from tierplan.models import load
-from tierplan.sim.step_prices import peak_prices, silicon_prices, starts
+from tierplan.sim.step_prices import peak_prices, silicon_prices
 from tierplan.sim.step_times import Model, Steps, shapes, tables
-from tierplan.sim.step_works import Precision, Stream, kernels
+from tierplan.sim.step_works import Beside, Precision, Stream, kernels
 from tierplan.sim.workloads import Attention, Collective, Gemm, Moe
 
 H100 = load_machine("h100")
@@ -34,7 +34,8 @@ def test_kernels_do_the_products_of_the_graph(name, shard, phase):
     arch = dataclasses.replace(arch_of(name), n_layers=5)
     whole = graph(arch, shard, phase)
     found = kernels(whole, Precision())
-    done = sum(float(k.work.ops) for k in found if isinstance(k.work, Gemm | Attention | Moe))
+    works = [k.work.work if isinstance(k.work, Beside) else k.work for k in found]
+    done = sum(float(work.ops) for work in works if isinstance(work, Gemm | Attention | Moe))
     assert done == pytest.approx(sum(op.matrix_ops for op in whole.ops), rel=1e-6)
 
 
@@ -123,10 +124,38 @@ def replace_dtype(work):
     return dataclasses.replace(work, dtype="bfloat16")
 
 
-def test_starts_are_a_part_of_the_time_of_fitted_kernels():
-    works = [k.work for k in kernels(graph(arch_of("qwen3-30b-a3b"), Shard(Parallel(4)), layers=[0]), Precision())]
-    whole, begun = silicon_prices(works, H100), starts(works, H100)
-    assert (begun < whole).all()
-    gemms = [seconds for work, seconds in zip(works, begun.tolist(), strict=True) if isinstance(work, Gemm)]
+def test_products_of_one_input_are_one_kernel():
+    found = [k.work for k in kernels(graph(arch_of("deepseek-v3"), layers=[3]), Precision())]
+    first = next(work for work in found if isinstance(work, Gemm))
+    assert (first.n, first.k) == (1536 + 576, 7168)  # of queries and of keys and values, before they are normed
+
+
+def test_shared_experts_start_while_the_others_run():
+    found = [k.work for k in kernels(graph(arch_of("deepseek-v3"), Shard(Parallel(4)), layers=[3]), Precision())]
+    beside = [work for work in found if isinstance(work, Beside)]
+    assert [type(each.work) for each in beside] == [Gemm, Stream, Gemm]
     assert H100.calibration is not None
-    assert set(gemms) == {H100.calibration.gemm["bfloat16"].launch_s}
+    whole, alone = silicon_prices(beside, H100), silicon_prices([each.work for each in beside], H100)
+    assert alone - whole == pytest.approx(H100.calibration.gemm["bfloat16"].launch_s)
+    assert (whole > 0).all()
+    assert peak_prices(beside, H100) == pytest.approx(peak_prices([each.work for each in beside], H100))
+
+
+def test_a_product_of_8_bits_starts_as_one_of_16_does():
+    assert H100.calibration is not None
+    small = {dtype: silicon_prices([Gemm(1, 64, 64, dtype)], H100).item() for dtype in ("bfloat16", "float8_e4m3fn")}
+    measured = {dtype: found.launch_s for dtype, found in H100.calibration.gemm.items()}
+    assert measured["float8_e4m3fn"] > 3 * measured["bfloat16"]  # what was measured quantises first
+    assert small["float8_e4m3fn"] < 1.5 * small["bfloat16"]
+
+
+def test_the_host_starts_the_kernels_of_steps_that_are_not_recorded():
+    most = {"most_sequences": 4, "most_tokens": 512, "most_positions": 512}
+    told = tables(shapes(model_of("llama3-8b", [0], {0: 32}), **most), price)
+    assert told.n_kernels == pytest.approx(32 * 9, rel=0.05)  # norm, qkv, rotation, attention, o, norm, up, gate, down
+    plain, slow = Steps(told), Steps(told, host_s=0.001, launch_s=0.001, sequence_s=0.01, recorded_tokens=100)
+    assert slow.decode_s(4, 100) == pytest.approx(plain.decode_s(4, 100) + 0.001 + 4 * 0.01)
+    assert slow.mixed_s([(0, 98)], 2, 50) == pytest.approx(plain.mixed_s([(0, 98)], 2, 50) + 0.001 + 2 * 0.01)
+    assert slow.mixed_s([(0, 99)], 2, 50) == pytest.approx(told.n_kernels * 0.001 + 0.001 + 2 * 0.01)
+    experts = tables(shapes(model_of("qwen3-30b-a3b", [0], {0: 48}), **most), price)
+    assert experts.n_kernels == pytest.approx(48 * 20, rel=0.05)
