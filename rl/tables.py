@@ -71,7 +71,7 @@ RECT = np.dtype([("tensor", "i4"), ("tier", "i4"), ("start", "i4"), ("stop", "i4
 COPY = np.dtype([("tensor", "i4"), ("source", "i4"), ("target", "i4"), ("start", "i4"), ("done", "i4")])
 STEP = np.dtype([("own", "f8"), ("busy", "f8"), ("issue", "i8")])
 QUEUED = np.dtype([("copy", "i8"), ("left", "f8")])
-# Found out of an action at the next visit: where it would lie, whether it may be played, over how many hops it is copied
+# Found out of an action at the next visit: where it would lie, if it may be played, over how many hops it is copied
 OPTION = np.dtype([("offset", "i8"), ("legal", "i4"), ("hops", "i4")])
 
 # The numbers of `head`: the next visit, the step that play has come to, how many residencies, copies and write-backs

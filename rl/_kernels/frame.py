@@ -37,8 +37,8 @@ class Play(Protocol):
     [K, K], `base_loads` [S, 2K + L], `base_rates` [S, K * K] and `base_own` [S] with all in base, `compute` [S],
     `promised` [L, S + 1], `cap` [N, K], `link_rate` [L]. Of the play: `head`, `total` [1] (seconds saved so far),
     `moves` [V], `served` [V], `placed` [N], `steps` [S + 1], `loads`, `rates` (bytes per second at which a copy alone
-    runs beside a step, for each pair of tiers), `live` [K, slots], `room` [K, 4], `queue` [pending], `options` [2K - 1],
-    `way` [K * K, 3], `busy` [K + L] (scratch), `rects`, `copies`. The fields of rows stand in rl/tables.py.
+    runs beside a step, for each pair of tiers), `live` [K, slots], `room` [K, 4], `queue` [pending], `options` [A =
+    2K - 1], `way` [K * K, 3], `busy` [K + L] (scratch), `rects`, `copies`. The fields of rows stand in rl/tables.py.
     """
 
     rules: Ints
