@@ -5,61 +5,17 @@ The rules stand in docs/mallocgame.md. The game is that of "Optimizing Memory Ma
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.ir.plan import Copy, Plan, Residency, Taken
 from tierplan.ir.problem import Ints
-from tierplan.rl import tables
+from tierplan.rl.memory import Layout, Memory
 from tierplan.rl.program import Program
-from tierplan.rl.tables import NONE, Flags, Rows
+from tierplan.rl.tables import AT, BACKUPS, N_COPIES, N_RECTS, NONE, STUCK, Flags
 
-_NEVER = 2**40
 _UNKNOWN = -1
-
-
-def play_tables(program: Program) -> Any:
-    """A program as the kernels take it."""
-    from tierplan.rl import _kernels
-
-    rules = program.rules
-    return _kernels.Tables(
-        np.array([rules.window, int(rules.fit == "best"), int(program.waits)], dtype=np.int64),
-        program.visits, program.tensors, program.tiers, program.pairs, program.loads, program.used, program.own_s,
-        program.compute_s, program.promised, program.rate_cap, program.link_rate,
-    )  # fmt: skip
-
-
-def state_shapes(program: Program) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Shape and type of each array of a play, by name, in the order of `_kernels.State`."""
-    v, n, k = program.n_visits, len(program.tensors), len(program.tiers)
-    s, hops = len(program.own_s), max(1, k - 1)
-    return {
-        "head": ((10,), np.int64),
-        "total": ((1,), np.float64),
-        "moves": ((v,), tables.MOVE),
-        "served": ((v,), np.int64),
-        "tensors": ((n,), tables.PLACED),
-        "rects": ((v * hops + 8,), tables.RECT),
-        "copies": ((v * (hops + 1) + 8,), tables.COPY),
-        "steps": ((s + 1,), tables.STEP),
-        "loads": (program.loads.shape, np.int64),
-        "used": (program.used.shape, np.float64),
-        "live": ((k, program.rules.slots), np.int64),
-        "room": ((k, 3), np.int64),
-        "queue": ((program.rules.pending,), tables.QUEUED),
-        "way": ((k, 3), np.int64),
-    }
-
-
-def blank_state(program: Program) -> Any:
-    """Arrays for one play; `_kernels.reset` fills them."""
-    from tierplan.rl import _kernels
-
-    arrays: list[Any] = [np.zeros(shape, dtype) for shape, dtype in state_shapes(program).values()]
-    return _kernels.State(*arrays)
 
 
 class Game:
@@ -74,8 +30,8 @@ class Game:
 
         self.program = program
         self._kernels = _kernels
-        self.tables = play_tables(program)
-        self.state = blank_state(program)
+        self.layout = Layout(program)
+        self.memory = Memory.blank(self.layout)
         self._mask = np.zeros(program.n_actions, dtype=np.int8)
         self._tells_waits = False
         self.slow_s = float(program.own_s.sum())
@@ -87,7 +43,7 @@ class Game:
     def _all_slow_s(self) -> float:
         """Simulated seconds if every tensor is left in its base, and copied where steps can use it."""
         if not np.isfinite(self.replay(np.full(self.program.n_visits, _UNKNOWN))):
-            problem, stuck = self.program.problem, self.program.visits[int(self.state.head[7])]
+            problem, stuck = self.program.problem, self.program.visits[self.memory.head.item(STUCK)]
             name, step = problem.tensor_names[int(stuck["tensor"])], problem.step_names[int(stuck["step"])]
             raise InvalidInputError(
                 f"'{problem.name}' does not fit: '{name}' cannot be brought where step {stuck['step']} ({step}) can "
@@ -103,7 +59,7 @@ class Game:
     @property
     def at(self) -> int:
         """The visit that is next; V when the play is over."""
-        return int(self.state.head[0])
+        return self.memory.head.item(AT)
 
     @property
     def is_over(self) -> bool:
@@ -113,26 +69,25 @@ class Game:
     @property
     def n_backups(self) -> int:
         """How often drop-backup took place."""
-        return int(self.state.head[5])
+        return self.memory.head.item(BACKUPS)
 
     @property
     def saved_s(self) -> float:
         """Seconds saved so far."""
-        return float(self.state.total[0])
+        return self.memory.total_s
 
     def reset(self) -> None:
         """Begin anew."""
-        self._kernels.reset(self.tables, self.state)
-        self._kernels.forget(self.state)
+        self._kernels.reset(self.memory.where)
 
     def legal(self) -> Flags:
         """Shape [2K - 1]: 1 for each action that may be played next; never empty while the play is not over."""
-        self._kernels.legal(self._mask, self.tables, self.state)
+        self._kernels.legal(self._mask, self.memory.where)
         return self._mask.copy()
 
     def default(self) -> int:
         """The action that leaves the tensor where it is."""
-        return int(self._kernels.default_action(self.tables, self.state))
+        return int(self._kernels.default_action(self.memory.where))
 
     def step(self, action: int) -> float:
         """Play the next visit; the seconds that it saves. What is not legal is played as the default.
@@ -143,7 +98,7 @@ class Game:
             raise InvalidInputError("the play is over; reset it")
         if not 0 <= action < self.program.n_actions:
             raise InvalidInputError(f"action {action}: need 0 to {self.program.n_actions - 1}")
-        saved = float(self._kernels.step(action, self.tables, self.state))
+        saved = float(self._kernels.step(action, self.memory.where))
         return saved + self.settle() if self.is_over else saved
 
     def settle(self) -> float:
@@ -154,27 +109,27 @@ class Game:
         if not self._tells_waits:
             return 0.0
         saved = self.slow_s - self._simulated_s() - self.saved_s
-        self.state.total[0] += saved
+        self.memory.add_s(saved)
         return saved
 
     def replay(self, actions: Sequence[int] | Ints) -> float:
         """Play all visits with these actions; the seconds saved. What is not legal is played as the default."""
-        saved = float(self._kernels.replay(np.asarray(actions, dtype=np.int64), self.tables, self.state))
+        saved = float(self._kernels.replay(np.ascontiguousarray(actions, dtype=np.int64), self.memory.where))
         return saved + self.settle()
 
     def played(self) -> Ints:
         """The actions that were played, drop-backup counted in; playing them again ends in the same plan."""
-        return self.state.moves["action"][: self.at].copy()
+        return self.memory.array("moves")["action"][: self.at].astype(np.int64)
 
     def fork(self) -> "Game":
         """A second play at the same point; neither changes the other."""
-        return self.of_state(type(self.state)(*(array.copy() for array in self.state)))
+        return self.on(self.memory.copy())
 
-    def of_state(self, state: Any) -> "Game":
-        """The play of the same program that stands as `state` says."""
+    def on(self, memory: Memory) -> "Game":
+        """The play of the same program that lies in that memory."""
         twin = object.__new__(Game)
         twin.__dict__.update(self.__dict__)
-        twin.state, twin._mask = state, self._mask.copy()
+        twin.memory = memory
         return twin
 
     def plan(self) -> Plan:
@@ -186,12 +141,12 @@ class Game:
             raise InvalidInputError(
                 f"visit {self.at} of {self.program.n_visits} is next: play on before asking for a plan"
             )
-        return plan_of(self.program, self.state)
+        return plan_of(self.program, self.memory)
 
 
-def plan_of(program: Program, state: Any) -> Plan:
+def plan_of(program: Program, memory: Memory) -> Plan:
     """The plan that a finished play stands for."""
-    placed, fixed = state.tensors, program.tensors
+    placed, fixed = memory.array("placed"), program.tensors
     residencies: list[Residency] = []
     for x in np.flatnonzero(fixed["stop"] > fixed["start"]).tolist():
         row = fixed[x]
@@ -202,11 +157,9 @@ def plan_of(program: Program, state: Any) -> Plan:
             start = int(placed["since"][x])
         if start < row["stop"]:
             residencies.append(Residency(x, int(row["base"]), int(row["offset"]), start, int(row["stop"])))
-    residencies += [Residency(*row[:5]) for row in _rows(state.rects, int(state.head[2]))]
-    copies = [Copy(*row) for row in _rows(state.copies, int(state.head[3])) if row[-1] >= 0]
+    n_rects, n_copies = memory.head.item(N_RECTS), memory.head.item(N_COPIES)
+    rects = memory.array("rects")[["tensor", "tier", "offset", "start", "stop"]][:n_rects]
+    residencies += [Residency(*row) for row in rects.tolist()]
+    copies = [Copy(*row) for row in memory.array("copies")[:n_copies].tolist() if row[-1] >= 0]
     taken = tuple(Taken(index, 0) for index in range(len(program.problem.choices)))
     return Plan(tuple(residencies), tuple(copies), taken)
-
-
-def _rows(table: Rows, n: int) -> list[tuple[int, ...]]:
-    return table[:n].tolist()

@@ -43,7 +43,8 @@ class Program:
     With all tensors in their base: `loads` [S, 2K + L] are the bytes that steps read per tier, write per tier and move
     per link, `used` [S, K + L] how long they use tiers and links, `own_s` [S] how long they last. `promised` [L, S + 1]
     are the bytes that a link can still carry from a step on, whatever is played; `rate_cap` [N, K] is how fast a tier
-    gives a tensor away; `link_rate` [L].
+    gives a tensor away; `link_rate` [L]; `rates` [S, K * K] is how fast a copy alone runs beside a step, from tier by
+    to tier.
     Units: bytes, seconds, bytes/s. `NONE` is -1.
     """
 
@@ -60,6 +61,7 @@ class Program:
     promised: Floats
     rate_cap: Floats
     link_rate: Floats
+    rates: Floats
     taken: tuple[int, ...] = field(default=())
 
     @property
@@ -102,10 +104,11 @@ def program_of(problem: Problem, rules: Rules | None = None) -> Program:
     compute_s, effects = _effects(problem)
     loads = _loads(problem, effects, tiers["load"][tensors["base"]])
     used = _used(problem, loads)
+    own_s = np.maximum(compute_s, used.max(axis=1, initial=0.0))
     return Program(
-        problem, rules, visits, tensors, tiers, pairs, compute_s, loads, used,
-        np.maximum(compute_s, used.max(axis=1, initial=0.0)), _promised(problem, compute_s, effects),
-        _rate_cap(problem), problem.links.bandwidth.copy(),
+        problem, rules, visits, tensors, tiers, pairs, compute_s, loads, used, own_s,
+        _promised(problem, compute_s, effects), _rate_cap(problem), problem.links.bandwidth.copy(),
+        _rates(pairs, tiers, used, own_s),
     )  # fmt: skip
 
 
@@ -317,6 +320,18 @@ def _used(problem: Problem, loads: Ints) -> Floats:
     k, moved = problem.n_tiers, np.maximum(loads, 0)
     tiers = moved[:, :k] / problem.tiers.read_bandwidth + moved[:, k : 2 * k] / problem.tiers.write_bandwidth
     return np.hstack([tiers, moved[:, 2 * k :] / problem.links.bandwidth])
+
+
+def _rates(pairs: Rows, tiers: Rows, used: Floats, own_s: Floats) -> Floats:
+    """Shape [S, K * K]: what link, source and target have left beside each step, for a copy between two tiers."""
+    k = len(tiers)
+    rates = np.zeros((len(own_s), k * k))
+    for a, b in np.argwhere(pairs["link"] >= 0).tolist():
+        uses = used[:, [k + int(pairs[a, b]["link"]), a, b]]
+        full = np.array([pairs[a, b]["rate"], tiers[a]["read_rate"], tiers[b]["write_rate"]])
+        free = 1.0 - np.divide(uses, own_s[:, None], out=np.ones_like(uses), where=own_s[:, None] > 0.0)
+        rates[:, a * k + b] = np.where(free > 1e-12, free * full, 0.0).min(axis=1)
+    return rates
 
 
 def _promised(problem: Problem, compute_s: Floats, effects: Ints) -> Floats:

@@ -9,9 +9,7 @@ import pytest
 import tierplan
 
 MODULES = [
-    module.name
-    for module in pkgutil.walk_packages(tierplan.__path__, "tierplan.")
-    if not module.name.endswith("._kernels")
+    module.name for module in pkgutil.walk_packages(tierplan.__path__, "tierplan.") if "._kernels" not in module.name
 ]
 
 

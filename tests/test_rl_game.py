@@ -13,6 +13,8 @@ from tierplan.ir.problem import Problem
 from tierplan.ir.verify import violations
 from tierplan.rl.game import Game
 from tierplan.rl.program import Rules, program_of
+from tierplan.rl.programs import read_program
+from tierplan.rl.tables import N_LIVE, N_RECTS
 from tierplan.sim.timeline import cost_s
 
 RULES = (Rules(), Rules(window=2), Rules(fit="best"), Rules(slots=3, pending=1))
@@ -139,6 +141,31 @@ def test_a_fork_goes_its_own_way() -> None:
         twin.step(1)
     assert (game.at, game.saved_s) == (10, saved_s)
     assert twin.is_over
+
+
+def test_a_fork_has_all_that_the_play_has() -> None:
+    game = Game(program_of(small.training(6, 1)))
+    rng = np.random.default_rng(3)
+    for _ in range(game.program.n_visits // 2):
+        game.step(int(rng.choice(np.flatnonzero(game.legal()))))
+    twin = game.fork()
+    while not game.is_over:
+        assert np.array_equal(game.legal(), twin.legal())
+        action = int(rng.integers(game.program.n_actions))
+        assert game.step(action) == twin.step(action)
+    assert game.plan() == twin.plan()
+    assert np.array_equal(game.played(), twin.played())
+
+
+def test_what_lay_somewhere_long_ago_is_forgotten_and_nothing_else() -> None:
+    """A long play takes residencies out of sight; one that it forgets too early would be laid over."""
+    problem = read_program("generator://transformer-v0/5?level=2")
+    game = Game(program_of(problem))
+    rng = np.random.default_rng(1)
+    saved_s = game.replay(rng.choice([0, 0, 1], game.program.n_visits))
+    check_end(game, problem, saved_s)
+    n_live, n_rects = int(game.memory.array("room")[0, N_LIVE]), int(game.memory.head[N_RECTS])
+    assert n_live < n_rects / 2
 
 
 def test_a_copy_takes_the_latest_steps_that_suffice() -> None:

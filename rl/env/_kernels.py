@@ -1,114 +1,130 @@
-# pyright: basic
+# pyright: basic, reportCallIssue=false
 """A step of the environment in one call: play, then write the mask and what changes of the observation."""
 
-from numba import njit
+from tierplan.rl._kernels.frame import Play, inlined, inner, kernel, opened
+from tierplan.rl._kernels.options import look
+from tierplan.rl._kernels.play import step
+from tierplan.rl._kernels.run import begin as reset
+from tierplan.rl._kernels.run import forget
+from tierplan.rl.tables import AT, CEILING, N_LIVE, N_QUEUE, PEAK
 
-from tierplan.rl._kernels import State, _bare_state, _bare_tables, mask_actions, reset, step
 
-_AT, _N_QUEUE = 0, 4
-_CEILING, _PEAK, _N_LIVE = 1, 2, 0
-
-
-@njit(cache=True, error_model="numpy")
-def _look(mean_s, mask, now, supply, tables, state):
+@inner
+def _observe(mean_s, mask, now, supply, g: Play):
     """Write the mask, how the tensor of the next visit lies, and what the last steps have left for copies."""
-    tables, state = _bare_tables(tables), _bare_state(state)
-    mask_actions(mask, tables, state)
-    v, n_visits = state.head[_AT], len(tables.visits)
+    look(mask, g)
+    v, n_visits = g.head[AT], len(g.visits)
+    low, high = g.tiers[0].floor, g.tiers[0].usable
+    share = 1.0 / (high - low) if high > low else 0.0
     now[:] = 0.0
     now[0] = v / n_visits
-    now[1] = state.head[_N_QUEUE] / len(state.queue)
-    capacity = tables.tiers[0].usable - tables.tiers[0].floor
-    if capacity > 0:
-        now[2] = (tables.tiers[0].usable - state.room[0, _CEILING]) / capacity
-        now[3] = (state.room[0, _PEAK] - tables.tiers[0].floor) / capacity
+    now[1] = g.head[N_QUEUE] / len(g.queue)
+    now[2] = (high - g.room[0, CEILING]) * share
+    now[3] = (g.room[0, PEAK] - low) * share
     supply[:] = 0.0
     if v == n_visits:
         return
-    visit = tables.visits[v]
-    mine = state.tensors[visit.tensor]
+    visit = g.visits[v]
+    mine = g.placed[visit.tensor]
     now[4] = mine.rect >= 0
     now[5] = mine.dirty
     now[6] = mine.pending
-    now[7] = mine.base / len(tables.tiers)
-    if capacity > 0:
-        filled = 0
-        for i in range(state.room[0, _N_LIVE]):
-            rect = state.rects[state.live[0, i]]
-            if rect.start <= visit.step < rect.stop:
-                filled += rect.end - rect.offset
-        now[8] = filled / capacity
-    for i in range(len(supply)):
-        u = visit.step - 1 - i
-        if u < 0:
-            break
-        left = (state.steps[u].own - state.steps[u].busy) / mean_s if mean_s > 0.0 else 0.0
+    now[7] = mine.base / len(g.tiers)
+    now[8] = _filled(visit.step, g) * share
+    for i in range(min(len(supply), visit.step)):
+        step = g.steps[visit.step - 1 - i]
+        left = (step.own - step.busy) / mean_s if mean_s > 0.0 else 0.0
         supply[i] = left / (1.0 + left)
 
 
-@njit(cache=True, error_model="numpy")
-def begin(mean_s, mask, now, supply, tables, state):
+@inlined
+def _filled(t, g: Play):
+    """Bytes of the fastest tier that are taken in step t, but for what lies there throughout."""
+    filled = 0
+    for i in range(g.room[0, N_LIVE]):
+        rect = g.rects[g.live[0, i]]
+        if rect.start <= t < rect.stop:
+            filled += rect.end - rect.offset
+    return filled
+
+
+@inner
+def _begin(mean_s, mask, now, supply, g: Play):
+    reset(g)
+    forget(g)
+    _observe(mean_s, mask, now, supply, g)
+
+
+@kernel
+def begin(mean_s, mask, now, supply, where):
     """Reset a play and look at it."""
-    reset(tables, state)
-    for v in range(len(state.moves)):
-        state.moves[v].forced = 0
-    state.head[5] = 0
-    _look(mean_s, mask, now, supply, tables, state)
+    _begin(mean_s, mask, now, supply, opened(where))
 
 
-@njit(cache=True, error_model="numpy")
-def act(action, mean_s, mask, now, supply, tables, state):
+@kernel
+def act(action, mean_s, mask, now, supply, where):
     """Play an action and look again; the seconds saved."""
-    saved = step(action, tables, state)
-    _look(mean_s, mask, now, supply, tables, state)
+    saved = step(action, where)
+    _observe(mean_s, mask, now, supply, opened(where))
     return saved
 
 
-@njit(cache=True, error_model="numpy")
-def _of(states, b):
-    return State(
-        states.head[b], states.total[b], states.moves[b], states.served[b], states.tensors[b], states.rects[b],
-        states.copies[b], states.steps[b], states.loads[b], states.used[b], states.live[b], states.room[b],
-        states.queue[b], states.way[b],
-    )  # fmt: skip
+@inlined
+def _show(b, features, visit, ahead, g: Play):
+    """Write the features of the next visits."""
+    v = g.head[AT]
+    visit[b] = features[v]
+    for i in range(ahead.shape[1]):
+        ahead[b, i] = features[v + 1 + i]
 
 
-@njit(cache=True, error_model="numpy")
-def begin_many(mean_s, masks, now, supply, tables, states):
+@kernel
+def begin_many(mean_s, features, masks, now, supply, visit, ahead, wheres):
     """Reset all plays."""
-    for b in range(len(masks)):
-        begin(mean_s, masks[b], now[b], supply[b], tables, _of(states, b))
+    for b in range(len(wheres)):
+        g = opened(wheres[b])
+        _begin(mean_s, masks[b], now[b], supply[b], g)
+        _show(b, features, visit, ahead, g)
 
 
-@njit(cache=True, error_model="numpy")
-def act_many(actions, mean_s, saved, over, masks, now, supply, tables, states):
-    """Play one action in each play; one that was over begins anew instead, and saves nothing."""
-    tables, states = _bare_tables(tables), _bare_state(states)
+@kernel
+def act_many(actions, mean_s, features, saved, over, masks, now, supply, visit, ahead, wheres):
+    """Play one action in each play; one that was over begins anew instead, and saves nothing.
+
+    False, and nothing is played, if there is an action that does not exist.
+    """
     for b in range(len(actions)):
-        state = _of(states, b)
+        if not 0 <= actions[b] < masks.shape[1]:
+            return False
+    for b in range(len(actions)):
+        g = opened(wheres[b])
         if over[b]:
-            begin(mean_s, masks[b], now[b], supply[b], tables, state)
+            _begin(mean_s, masks[b], now[b], supply[b], g)
             saved[b], over[b] = 0.0, False
         else:
-            saved[b] = act(actions[b], mean_s, masks[b], now[b], supply[b], tables, state)
-            over[b] = state.head[_AT] == len(tables.visits)
+            saved[b] = step(actions[b], wheres[b])
+            _observe(mean_s, masks[b], now[b], supply[b], g)
+            over[b] = g.head[AT] == len(g.visits)
+        _show(b, features, visit, ahead, g)
+    return True
 
 
-@njit(cache=True, error_model="numpy")
-def profile(image, t, horizon, tables, state):
+@kernel
+def profile(image, t, horizon, where):
     """Write into `image` [T, R] which parts of the fastest tier are taken in the steps around t: 255, or 0.
 
     Row i is step `t - horizon + i`. What lies there throughout counts from the ceiling on.
     """
+    g = opened(where)
     n_rows, n_bins = image.shape
-    low, high = tables.tiers[0].floor, tables.tiers[0].usable
+    low, high = g.tiers[0].floor, g.tiers[0].usable
     image[:] = 0
     if high <= low:
         return
-    for i in range(-1, state.room[0, _N_LIVE]):
-        start, stop, first, last = 0, len(tables.own), state.room[0, _CEILING], high
+    for i in range(-1, g.room[0, N_LIVE]):
+        start, stop, first, last = 0, len(g.base_own), g.room[0, CEILING], high
         if i >= 0:
-            rect = state.rects[state.live[0, i]]
+            rect = g.rects[g.live[0, i]]
             start, stop, first, last = rect.start, rect.stop, rect.offset, rect.end
         a, b = (first - low) * n_bins // (high - low), -(-(last - low) * n_bins // (high - low))
         for row in range(max(0, start - t + horizon), min(n_rows, stop - t + horizon)):

@@ -23,7 +23,7 @@ def profile(game: Game, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
     compiled: Any = _kernels
     image = np.zeros(shape, dtype=np.uint8)
-    compiled.profile(image, _present(game), shape[0] // 2, game.tables, game.state)
+    compiled.profile(image, _present(game), shape[0] // 2, game.memory.where)
     return image
 
 

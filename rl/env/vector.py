@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from tierplan.ir.errors import InvalidInputError
 from tierplan.rl.env import _kernels
-from tierplan.rl.env.observe import N_SUPPLY, NOW, visit_features
+from tierplan.rl.env.dispatch import only_version
+from tierplan.rl.env.observe import FEATURES, N_SUPPLY, NOW, visit_features
 from tierplan.rl.env.spaces import Named, check_reward, observation_space, programs_named, tables_of
-from tierplan.rl.game import Game, state_shapes
+from tierplan.rl.game import Game
+from tierplan.rl.memory import Memory
 from tierplan.rl.program import Rules
 
 Observations = dict[str, NDArray[Any]]
@@ -38,8 +40,6 @@ class MallocGameVector(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
         reward: str = "seconds",
         rules: Rules | None = None,
     ) -> None:
-        from tierplan.rl._kernels import State
-
         check_reward(reward)
         if num_envs < 1:
             raise InvalidInputError(f"{num_envs} environments; need at least 1")
@@ -50,15 +50,17 @@ class MallocGameVector(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
         self.program = tables_of(named[0], hardware, rules)
         self._game = Game(self.program)
         self._features = visit_features(self.program, ahead)
-        self._window = np.arange(1, ahead + 1)
         n_actions = self.program.n_actions
         self.single_observation_space = observation_space(n_actions, ahead, None)
         self.single_action_space = spaces.Discrete(n_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        shapes = state_shapes(self.program).values()
-        arrays: list[Any] = [np.zeros((num_envs, *shape), dtype) for shape, dtype in shapes]
-        self.states = State(*arrays)
+        self._waits = self.program.waits
+        layout = self._game.layout
+        rows = np.zeros((num_envs, layout.size), dtype=np.uint8)
+        self._plays = [Memory(layout, row) for row in rows]
+        self._wheres = np.array([play.where for play in self._plays], dtype=np.int64)
+        self._act: Any = kernels.act_many
         self._mean_s = float(self.program.own_s.mean())
         self._scale = 1.0 if reward == "seconds" else 1.0 / max(self._game.slow_s, 1e-30)
         self._over = np.zeros(num_envs, dtype=np.bool_)
@@ -69,11 +71,14 @@ class MallocGameVector(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
     ) -> tuple[Observations, dict[str, Any]]:
         """Begin all plays."""
         super().reset(seed=seed if isinstance(seed, int) else None)
-        masks, now, supply = self._arrays()
-        kernels.begin_many(self._mean_s, masks, now, supply, self._game.tables, self.states)
+        seen = self._blank()
+        kernels.begin_many(
+            self._mean_s, self._features, seen["action_mask"], seen["now"], seen["supply"], seen["visit"],
+            seen["ahead"], self._wheres,
+        )  # fmt: skip
         self._over[:] = False
-        self._mask, self._begun = masks, True
-        return self._observed(masks, now, supply), {"action_mask": masks}
+        self._mask, self._begun = seen["action_mask"], True
+        return seen, {"action_mask": self._mask}
 
     def step(
         self, actions: NDArray[Any]
@@ -81,44 +86,38 @@ class MallocGameVector(VectorEnv[Observations, NDArray[Any], NDArray[Any]]):
         """Play one visit in each."""
         if not self._begun:
             raise error.ResetNeeded("no play has begun: call reset()")
-        actions = np.asarray(actions, dtype=np.int64)
-        if actions.shape != (self.num_envs,) or actions.min() < 0 or actions.max() >= self.program.n_actions:
+        actions = np.ascontiguousarray(actions, dtype=np.int64)
+        seen, saved = self._blank(), np.empty(self.num_envs)
+        mask = seen["action_mask"]
+        if actions.shape != (self.num_envs,) or not self._act(
+            actions, self._mean_s, self._features, saved, self._over, mask, seen["now"], seen["supply"],
+            seen["visit"], seen["ahead"], self._wheres,
+        ):  # fmt: skip
             raise error.InvalidAction(
                 f"actions {actions!r}: need {self.num_envs} from 0 to {self.program.n_actions - 1}"
             )
-        masks, now, supply = self._arrays()
-        saved = np.empty(self.num_envs)
-        kernels.act_many(actions, self._mean_s, saved, self._over, masks, now, supply, self._game.tables, self.states)
+        if self._act is kernels.act_many:  # it was compiled only now
+            self._act = only_version(kernels.act_many)
         over = self._over.copy()
-        if self.program.waits:
-            for b in np.flatnonzero(over):
-                saved[b] += self._settle(int(b))
-        self._mask = masks
-        truncated = np.zeros(self.num_envs, dtype=np.bool_)
-        return self._observed(masks, now, supply), saved * self._scale, over, truncated, {"action_mask": masks}
+        if self._waits:
+            for b in np.flatnonzero(over).tolist():
+                saved[b] += self._game.on(self._plays[b]).settle()
+        if self._scale != 1.0:
+            saved *= self._scale
+        self._mask = mask
+        return seen, saved, over, np.zeros(self.num_envs, dtype=np.bool_), {"action_mask": mask}
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Shape [num_envs, n_actions]: which actions are legal now."""
         return self._mask.astype(np.bool_)
 
-    def _settle(self, b: int) -> float:
-        one = type(self.states)(*(array[b] for array in self.states))
-        return self._game.of_state(one).settle()
-
-    def _arrays(self) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
-        n = self.num_envs
-        return (
-            np.empty((n, self.program.n_actions), np.int8),
-            np.empty((n, len(NOW)), np.float32),
-            np.empty((n, N_SUPPLY), np.float32),
-        )
-
-    def _observed(self, masks: Any, now: Any, supply: Any) -> Observations:
-        at = self.states.head[:, 0]
+    def _blank(self) -> Observations:
+        """The arrays of an observation; a kernel fills them."""
+        n, width = self.num_envs, len(FEATURES)
         return {
-            "visit": self._features[at],
-            "ahead": self._features[at[:, None] + self._window],
-            "now": now,
-            "supply": supply,
-            "action_mask": masks,
+            "visit": np.empty((n, width), np.float32),
+            "ahead": np.empty((n, self._ahead, width), np.float32),
+            "now": np.empty((n, len(NOW)), np.float32),
+            "supply": np.empty((n, N_SUPPLY), np.float32),
+            "action_mask": np.empty((n, self.program.n_actions), np.int8),
         }
