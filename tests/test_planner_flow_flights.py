@@ -9,8 +9,9 @@ from flow_image import columns_of
 from hypothesis import HealthCheck, given, settings
 from test_planner_flow_bound import planned, shrunk, without_whole_turns
 
-from tierplan.ir.plan import Plan
+from tierplan.ir.plan import Copy, Plan, Residency
 from tierplan.ir.problem import Problem
+from tierplan.ir.verify import violations
 from tierplan.planner import greedy
 from tierplan.planner.contract import Budget
 from tierplan.planner.flow_flights import flights_of, waiting, with_waiting
@@ -87,3 +88,20 @@ def test_a_copy_that_has_to_wait_is_not_hidden_before() -> None:
         Solver(with_waiting(lp, without.begin_s / lp.unit_s)).settle(time.perf_counter() + 20.0),
     ):
         assert best_s - 2.0 < found.bound_s <= best_s
+
+
+@pytest.mark.parametrize(("size", "issued", "compute_s"), [(650, 3, 20.0), (300, 0, 1.0)])
+def test_plans_that_take_no_longer_than_they_must_break_no_row(size: int, issued: int, compute_s: float) -> None:
+    # A copy of w takes 30 s. Beside 650 B it has to wait, and takes steps 3 and 4; beside 300 B it need not.
+    problem = small.problem(
+        ["produce x", "read x", "read x", "", "", "read w"], {"x": size, "w": 300}, home=["w"],
+        compute_s=[0.0, 40.0, 40.0, compute_s, 0.0, 0.0],
+        on=small.machine(tiers=(small.SRAM, small.DRAM), links=small.LINKS[:2]),
+    )  # fmt: skip
+    offset = 0 if issued else size
+    lies = (Residency(0, 0, 0, 0, 3), Residency(1, 1, 0, 0, 6), Residency(1, 0, offset, issued, 6))
+    plan = Plan(lies, (Copy(1, 1, 0, issued, 5),))
+    assert list(violations(problem, plan)) == []
+    begin_s = simulate(problem, plan).begin_s
+    assert begin_s[5] - begin_s[3] == pytest.approx(30.0 if issued else compute_s)
+    assert n_broken(problem, plan) == 0
