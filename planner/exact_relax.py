@@ -19,33 +19,33 @@ _FAREWELL_S = 5.0  # for which members that were told to stop are waited for: th
 
 
 def relax(search: Search) -> "Relaxation | None":
-    """Bound the time by relaxations, with fewer tiers first, and round the last of them; None if it is not solved.
-
-    What comes back is to be split into cases: copies wait for room in it.
-    """
+    """Bound the time by relaxations, with fewer tiers first, and round them; that of all tiers, None if not solved."""
     from tierplan.planner.flow import quick_roundings
-    from tierplan.planner.flow_flights import with_waiting
     from tierplan.planner.flow_merge import relaxations
     from tierplan.planner.flow_solve import build_s
+    from tierplan.planner.flow_wishes import heard
     from tierplan.planner.local.guide import guide_of
 
     problem, budget = search.problem, search.budget
-    whole: Relaxation | None = None
+    solved: dict[tuple[int, ...], Relaxation] = {}
     if search.is_over or build_s(problem) > _BOUND_SHARE * budget.seconds:
         return None
-    for merged, found in relaxations(problem, time.perf_counter() + _BOUND_SHARE * budget.seconds, budget.stop):
+    for found in relaxations(problem, time.perf_counter() + _BOUND_SHARE * budget.seconds, budget.stop):
         search.raise_bound(found.bound_s)
         search.infeasible = search.infeasible or (found.infeasible and search.best is None)
         if found.solved and not found.infeasible:
-            search.guide = guide_of(found, merged=merged)
-            whole = found if merged == 1 else None
+            solved[found.groups] = found
+    if not solved:
+        return None
+    wishes = heard(solved.values())
+    search.guide = guide_of(wishes)
     until = time.perf_counter() + _ROUNDING_SHARE * budget.seconds
-    for candidate in () if whole is None or search.is_over else quick_roundings(whole):
+    for candidate in () if search.is_over else quick_roundings(wishes):
         if candidate is not None:
             search.offer(candidate)
         if search.is_over or time.perf_counter() > until:
             break
-    return None if whole is None else replace(whole, lp=with_waiting(whole.lp, whole.begin_s / whole.lp.unit_s))
+    return wishes.first if wishes.first.is_whole else None
 
 
 def improve(search: Search, found: "Relaxation | None", seconds: float) -> None:

@@ -8,6 +8,7 @@ from threading import Event
 import numpy as np
 
 from tierplan.ir.problem import Floats, Ints
+from tierplan.planner.flow_flights import with_waiting
 from tierplan.planner.flow_solve import Relaxation, Solver
 
 _WHOLE = 1e-6
@@ -26,7 +27,8 @@ def raise_bound(
         told: is called with each better bound, in seconds, and answers the time of the best plan, in seconds.
         share: cases whose bound comes as close as this to the best plan, relatively, are not split.
     """
-    solver = Solver(found.lp, stop)
+    lp = with_waiting(found.lp, found.begin_s / found.lp.unit_s)
+    solver = Solver(lp, stop)
     column, n_bytes = _fractions(found)
     cases: list[tuple[float, int, dict[int, float] | None]] = [(found.bound_s, 0, {})]  # None: nothing to tell apart
     count, reached_s = itertools.count(1), found.bound_s

@@ -12,6 +12,7 @@ import numpy as np
 
 from tierplan.ir.problem import Floats, Problem
 from tierplan.planner.flow_bound import proved_s
+from tierplan.planner.flow_flights import flights_of, waiting
 from tierplan.planner.flow_model import Lp, build
 from tierplan.planner.flow_pairs import together
 from tierplan.planner.flow_places import Place
@@ -146,6 +147,7 @@ class Solver:
         self.infinity = highspy.kHighsInf
         self.add(lp.rows)
         self.wanted = demands(lp)
+        self.flights = flights_of(lp) if lp.flows else []
         self.add(whole_run(lp, self.wanted))
 
     @property
@@ -194,7 +196,11 @@ class Solver:
             idle = idle + 1 if bound_s <= found.bound_s * (1 + enough) else 0
             x, begin = self.fractions()
             found = Relaxation(lp, x, begin * lp.unit_s, bound_s, solved=True)
-            broken = [violated(lp, self.wanted, x, begin), together(lp.crowds, x, lp.n_columns)]
+            broken = [
+                violated(lp, self.wanted, x, begin),
+                together(lp.crowds, x, lp.n_columns),
+                waiting(lp, self.flights, x, begin),
+            ]
             if not any(rows.n_rows for rows in broken) or idle >= most_idle:
                 break
             for rows in broken:
