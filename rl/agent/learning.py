@@ -41,12 +41,15 @@ class Replay:
                 "value": np.zeros(self.capacity, np.float32),
             }
 
-    def add(self, episodes: Episodes, policy: NDArray[np.float32], discount: float) -> None:
-        """Keep the positions of plays, with these policies as targets; the oldest make room."""
+    def add(self, episodes: Episodes, policy: NDArray[np.float32], discount: float, *, tail: bool = False) -> None:
+        """Keep the positions of plays, with these policies as targets; the oldest make room.
+
+        `tail`: the plays go on after what is given, and are worth there what search thought.
+        """
         live = episodes.live
         fresh = {
             "features": episodes.features[live], "legal": episodes.legal[live], "policy": policy[live],
-            "value": episodes.returns(discount)[live],
+            "value": episodes.returns(discount, tail=tail)[live],
         }  # fmt: skip
         count = min(int(live.sum()), self.capacity)
         places = (self.at + np.arange(count)) % self.capacity

@@ -74,11 +74,13 @@ def network_of(checkpoint: Checkpoint, where: str) -> Network:
     return fill_leaves(empty_network(int(about["width"]), int(about["blocks"]), 0), checkpoint.arrays, "network", where)
 
 
-def read_player(path: Path, program: Program, reference_s: float, simulations: int) -> Player:
+def read_player(
+    path: Path, program: Program, reference_s: float, simulations: int, sizes: Sizes | None = None
+) -> Player:
     """The network of a file before a program.
 
     Raises: InvalidInputError: no such file, another version or shape, or a program that the agent cannot play.
     """
     checkpoint = read_checkpoint(path)
     how = Searching(simulations, float(checkpoint.about["discount"]), gumbel=1.0)
-    return Player(network_of(checkpoint, str(path)), board_for(program, reference_s), program, how)
+    return Player(network_of(checkpoint, str(path)), board_for(program, reference_s, sizes), program, how)

@@ -1,0 +1,234 @@
+# pyright: basic
+"""One agent on one program: it decides anew where its best play loses time, and learns from what it found.
+
+A round follows the best play, forks it where visits are not served by the fastest tier, lets search play on from
+each fork, and keeps all forks that together save more. What search did is learned. Between rounds the policy proposes
+changes to the best play one by one, and those are kept as annealing keeps them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from tierplan.ir.problem import Floats, Ints
+from tierplan.rl.agent.episodes import CHUNK, Episodes
+from tierplan.rl.agent.forks import Trace, search_forks, trace
+from tierplan.rl.agent.learning import Replay, learn, optimiser
+from tierplan.rl.agent.player import Player
+from tierplan.rl.agent.repeats import period_of, tied
+from tierplan.rl.game import Game
+from tierplan.rl.methods.contract import Best
+from tierplan.rl.worth import earns
+
+_SURE = 0.8  # what a followed action is given as a policy to learn; the rest is shared by what else is legal
+_EVEN = 0.1  # share of forks that do not heed what is lost
+_RUNS, _LONGEST, _MOST = 0.25, 12, 4  # share of proposals that set a run of visits to one action; else so many visits
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How an agent works on one program.
+
+    `forks` are played side by side; `tilt`: what the best play's own actions have over others in the prior, in logits.
+    `searching`: the share of the budget for search and learning, the rest is for proposals, in `turns` turns.
+    Of the proposals, a share `guided` heeds the policy and what is lost, and of the visits that they change in repeated
+    layers, a share `macros` is changed in all repetitions. `hot` and `cold`: temperatures over what a visit saves
+    on average.
+    """
+
+    forks: int = 32
+    tilt: float = 4.0
+    searching: float = 0.2
+    turns: int = 2
+    guided: float = 0.3
+    macros: float = 0.2
+    learns: bool = True
+    updates: int = 8
+    batch: int = 128
+    rate: float = 1e-3
+    hot: float = 0.12
+    cold: float = 0.005
+
+
+@dataclass(slots=True)
+class Solo:
+    """An agent at work on one program. `best` keeps the best play, and the budget."""
+
+    player: Player
+    best: Best
+    rng: np.random.Generator
+    ways: Ways = field(default_factory=Ways)
+    stopped: Callable[[], bool] = lambda: False
+    replay: Replay = field(default_factory=lambda: Replay(8192))
+    taught: Any = None
+
+    @property
+    def game(self) -> Game:
+        """The game that judges whole plays."""
+        return self.best.game
+
+    def warm(self) -> None:
+        """Compile what it needs."""
+        actions = self.best.actions
+        found = self._trace(actions)
+        searched = self._search(found, np.zeros(self.ways.forks, dtype=np.int64), actions)
+        self._remember(found, actions, searched)
+        self._learn(keep=False)
+        self.replay = Replay(self.replay.capacity)
+
+    def run(self) -> None:
+        """Work until the budget is spent."""
+        for actions in tied(self.game.program, self.best.actions):
+            self.best.play(actions)
+        for turn in range(self.ways.turns):
+            begin, length = turn / self.ways.turns, 1 / self.ways.turns
+            found = self._trace(self.best.actions)
+            while self.best.done < begin + self.ways.searching * length and not self._over:
+                found = self.round(found)
+            self.propose(found, begin + self.ways.searching * length, begin + length)
+
+    @property
+    def _over(self) -> bool:
+        return self.best.is_over or self.stopped()
+
+    def round(self, found: Trace) -> Trace:
+        """Search from forks of the best play; keep what saves more together; learn. The best play's trace after it."""
+        actions = self.best.actions
+        at = self._forks(found, actions)
+        searched = self._search(found, at, actions)
+        self._splice(actions, at, searched)
+        if self.ways.learns:
+            self._remember(found, actions, searched)
+            self._learn()
+        return self._trace(self.best.actions)
+
+    def _trace(self, actions: Ints) -> Trace:
+        with jax.enable_x64(True):
+            player = self.player
+            return trace(player.network, player.board, actions, player.how, player.program.rules)
+
+    def _search(self, found: Trace, at: Ints, wish: Ints) -> Episodes:
+        player, seed = self.player, int(self.rng.integers(2**31))
+        with jax.enable_x64(True):
+            return search_forks(
+                player.network, player.board, found, at, wish, self.ways.tilt, seed, player.how, player.program.rules
+            )
+
+    def _lost(self) -> Floats:
+        """Shape [V]: seconds that visits of the best play could still earn, seen one by one."""
+        self.game.replay(self.best.actions)
+        return np.where(self.game.state.served == 0, 0.0, earns(self.game.program))
+
+    def _forks(self, found: Trace, actions: Ints) -> Ints:
+        """Visits to fork at: more often where the visits that follow lose time."""
+        lost = np.concatenate([[0.0], np.cumsum(self._lost())])
+        n = len(actions)
+        ends = np.minimum(np.arange(n) + CHUNK, n)
+        weight = lost[ends] - lost[:n]
+        weight = np.where(found.live[:n], weight + _EVEN * weight.mean() + 1e-30, 0.0)
+        return self.rng.choice(n, size=self.ways.forks, p=weight / weight.sum())
+
+    def _splice(self, actions: Ints, at: Ints, searched: Episodes) -> None:
+        """Try each fork alone, then the good ones one after another on top of each other."""
+        gains: list[tuple[float, int]] = []
+        before = self.best.saved_s
+        for i, first in enumerate(at.tolist()):
+            saved = self.best.play(_spliced(actions, first, searched, i))
+            if saved > before:
+                gains.append((saved, i))
+        for _, i in sorted(gains, reverse=True)[1:]:
+            self.best.play(_spliced(self.best.actions, int(at[i]), searched, i))
+
+    def _remember(self, found: Trace, actions: Ints, searched: Episodes) -> None:
+        """Positions of the best play, with its actions as policy, and positions of forks, with what search thought."""
+        n = int(found.live.sum())
+        own = np.zeros((n, 3), dtype=np.float32)
+        own[np.arange(n), actions[:n]] = 1.0
+        legal = found.legal[:n]
+        policy = _SURE * own + (1 - _SURE) * legal / np.maximum(1, legal.sum(axis=1, keepdims=True))
+        rows = (found.features[:n], legal, policy.astype(np.float32), found.values[:n], actions[:n].astype(np.int32))
+        along = Episodes(
+            *(row[:, None] for row in rows), found.rewards[:n, None], np.ones((n, 1), dtype=np.bool_), np.zeros(1)
+        )
+        self.replay.add(along, along.policy, self.player.how.discount)
+        self.replay.add(searched, searched.policy, self.player.how.discount, tail=True)
+
+    def _learn(self, *, keep: bool = True) -> None:
+        network, ways = self.player.network, self.ways
+        with jax.enable_x64(True):
+            if self.taught is None:
+                self.taught = optimiser(ways.rate).init(eqx.filter(network, eqx.is_array))
+            rows = self.replay.draw(ways.updates, ways.batch, self.rng)
+            network, taught, _ = learn(network, self.taught, rows, ways.rate)
+        if keep:
+            self.taught = taught
+            self.player = Player(network, self.player.board, self.player.program, self.player.how)
+
+    def propose(self, found: Trace, begin: float, until: float) -> None:
+        """Let the policy propose changes to the best play, and keep them as annealing does, from one share of the
+        budget to another."""
+        ways, best = self.ways, self.best
+        actions, saved = best.actions, best.saved_s
+        mean = max(saved, self.game.slow_s * 1e-3) / len(actions)
+        proposals = Proposals(self.game, found, ways, self.rng, self._lost())
+        while not self._over and best.done < until:
+            share = max(0.0, min(1.0, (best.done - begin) / max(1e-9, until - begin)))
+            heat = ways.hot * mean * (ways.cold / ways.hot) ** share
+            after = best.play(proposals.draw(actions))
+            if after >= saved or self.rng.random() < math.exp((after - saved) / heat):
+                actions, saved = self.game.played(), after
+
+
+def _spliced(actions: Ints, first: int, searched: Episodes, i: int) -> Ints:
+    live = searched.live[:, i]
+    n = min(int(live.sum()), len(actions) - first)
+    whole = actions.copy()
+    whole[first : first + n] = searched.actions[:n, i]
+    return whole
+
+
+class Proposals:
+    """Changes to a play: where the policy doubts it or time is lost, what the policy would rather play."""
+
+    def __init__(self, game: Game, found: Trace, ways: Ways, rng: np.random.Generator, lost: Floats) -> None:
+        self._rng, self._ways = rng, ways
+        self._n_actions = game.program.n_actions
+        first, self._period, times = period_of(game.program) if ways.macros else (0, 0, 0)
+        self._first, self._stop = first, first + self._period * times
+        n = game.program.n_visits
+        logits = np.where(found.legal, found.logits, -30.0)[:n]
+        chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        self._sums = np.cumsum(0.5 * chances + 0.5 / self._n_actions, axis=1)
+        weight = 0.5 * lost / max(lost.mean(), 1e-30) + 1.0
+        self._places = np.cumsum(weight / weight.sum())
+
+    def _place(self, guided: bool) -> int:
+        n = len(self._places)
+        return min(int(np.searchsorted(self._places, self._rng.random())), n - 1) if guided else self._drawn(n)
+
+    def _action(self, v: int, guided: bool) -> int:
+        n = self._n_actions
+        return min(int(np.searchsorted(self._sums[v], self._rng.random())), n - 1) if guided else self._drawn(n)
+
+    def _drawn(self, below: int) -> int:
+        return int(self._rng.integers(below))
+
+    def draw(self, actions: Ints) -> Ints:
+        """A changed copy."""
+        tried, ways, guided = actions.copy(), self._ways, bool(self._rng.random() < self._ways.guided)
+        if self._rng.random() < _RUNS:
+            first = self._place(guided)
+            tried[first : first + 2 + self._drawn(_LONGEST - 1)] = self._drawn(self._n_actions)
+            return tried
+        for _ in range(1 + self._drawn(_MOST)):
+            v = self._place(guided)
+            tried[v] = self._action(v, guided)
+            if self._first <= v < self._stop and self._rng.random() < ways.macros:
+                tried[self._first + (v - self._first) % self._period : self._stop : self._period] = tried[v]
+        return tried
