@@ -9,7 +9,7 @@ import yaml
 from tierplan.ir.errors import InvalidInputError, unknown_name
 
 _MAY_CHANGE = ("rounds", "checkpoint_every", "evaluate_every", "workers")
-TEACHERS = ("msa", "local", "flow")
+TEACHERS = ("msa", "local", "flow", "anneal")
 
 
 @dataclass(frozen=True, slots=True)

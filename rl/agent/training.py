@@ -43,10 +43,12 @@ class _State:
     round: int = 0
     cpu_s: float = 0.0
     best: dict[str, Ints] = field(default_factory=dict[str, Ints])
+    evaluated: float = -1.0
 
 
 def train(config: Training, folder: Path, *, resume: bool, told: Callable[[dict[str, Any]], None]) -> None:
-    """Train an agent in a folder: its state, its log, and the network that `--planner muzero` reads.
+    """Train an agent in a folder: its state, its log, and the network that `--planner muzero` reads: the last, or that
+    of the best evaluation.
 
     Raises: InvalidInputError: the folder holds another training, or none to resume; a program that cannot be played.
     """
@@ -69,7 +71,11 @@ def train(config: Training, folder: Path, *, resume: bool, told: Callable[[dict[
             state.cpu_s = before + time.process_time() - began + sum(stage.cpu_s.values())
             row |= {"cpu_s": f"{state.cpu_s:.1f}"}
             if tests and (state.round % config.evaluate_every == 0 or state.round == config.rounds):
-                row["evaluated"] = f"{_evaluated(config, state, tests, sizes, stage):.5f}"
+                share = _evaluated(config, state, tests, sizes, stage)
+                row["evaluated"] = f"{share:.5f}"
+                if share > state.evaluated:
+                    state.evaluated = share
+                    write_checkpoint(folder / AGENT, _network(config, state))
             _log(folder / LOG, row)
             told(row)
             if state.round % config.checkpoint_every == 0 or state.round == config.rounds:
@@ -91,6 +97,7 @@ def _restore(state: _State, config: Training, found: Checkpoint, where: str) -> 
     rows = {name: found.arrays[f"replay.{name}"] for name in state.replay.rows}
     state.replay = Replay(config.replay, int(found.about["n"]), int(found.about["at"]), rows)
     state.round, state.cpu_s = int(found.about["round"]), float(found.about["cpu_s"])
+    state.evaluated = float(found.about["evaluated"])
     state.best = {name[5:]: array for name, array in found.arrays.items() if name.startswith("best:")}
 
 
@@ -99,8 +106,10 @@ def _save(config: Training, state: _State, folder: Path) -> None:
     whole = network.arrays | leaves_of(state.optimiser, "optimiser")
     whole |= {f"replay.{name}": rows for name, rows in state.replay.rows.items()}
     whole |= {f"best:{name}": actions for name, actions in state.best.items()}
-    write_checkpoint(folder / AGENT, network)
-    write_checkpoint(folder / STATE, Checkpoint(whole, network.about | {"n": state.replay.n, "at": state.replay.at}))
+    if not config.evaluate:
+        write_checkpoint(folder / AGENT, network)
+    about = network.about | {"n": state.replay.n, "at": state.replay.at, "evaluated": state.evaluated}
+    write_checkpoint(folder / STATE, Checkpoint(whole, about))
 
 
 def _network(config: Training, state: _State) -> Checkpoint:
