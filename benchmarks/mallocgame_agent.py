@@ -54,7 +54,7 @@ _MANY, _LONG_S, _SIMULATIONS = 10**9, 36_000.0, 8
 _RESAMPLES = 2000
 _TRIAL = 500  # evaluations by which the speed of `local` is told
 PHASES = (
-    (("agent", "anneal"), 3), (("hybrid",), 3), (("anneal-long", "local-long", "greedy-play"), 1), (("local",), 3),
+    (("agent", "anneal", "hybrid"), 3), (("anneal-long", "local-long", "greedy-play"), 1), (("local",), 3),
     (("evolve", "random"), 3), (("beam",), 1),
 )  # fmt: skip
 
@@ -253,8 +253,8 @@ def main() -> None:
     parser.add_argument("programs", nargs="*", help="programs; without, all of both splits but level 0")
     parser.add_argument("--most", type=int, default=10**9, help="programs with room: the first so many")
     parser.add_argument("--visits", type=int, default=2047, help="leave out programs with more decisions")
-    parser.add_argument("--cpu", type=float, default=3.0, help="processor seconds of each method")
-    parser.add_argument("--polish", type=float, default=1.0, help="of them more, for local at the end of hybrid")
+    parser.add_argument("--cpu", type=float, default=1.5, help="processor seconds of each method")
+    parser.add_argument("--polish", type=float, default=0.5, help="of them more, for local at the end of hybrid")
     parser.add_argument("--flow", type=float, default=10.0, help="processor seconds of flow")
     parser.add_argument("-o", "--output", type=Path, default=Path("agent_rows.csv"))
     parser.add_argument("--summary", type=Path)

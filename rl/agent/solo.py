@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportCallIssue=false
 """One agent on one program: it decides anew where its best play loses time, and learns from what it found.
 
 A round follows the best play, forks it where visits are not served by the fastest tier, lets search play on from
