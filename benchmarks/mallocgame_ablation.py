@@ -5,8 +5,9 @@
     python benchmarks/mallocgame_ablation.py backup
 
 `training`: a network from nothing on each program, as `tierplan train` does, all arms with the same rounds; a row a
-round. `curriculum` arms train on all programs and are told by programs that they never saw. `solo`: rl/agent/solo.py
-with the shipped network, all arms with the same processor time. `backup`: how many random plays need drop-backup to go on.
+round. `curriculum` arms train on all programs and are told by programs that they never saw.
+`solo`: rl/agent/solo.py with the shipped network, all arms with the same processor time.
+`backup`: how many random plays need drop-backup to go on.
 """
 
 import argparse
@@ -58,10 +59,12 @@ SOLO: dict[str, dict[str, Any]] = {
     "no policy in proposals": {"guided": 0.0},
     "no macro-actions": {"macros": 0.0},
     "as hot as annealing": {"hot": 0.5, "cold": 0.01},
+    "proposals alone, all alike": {"searching": 0.0, "guided": 0.0},
+    "the same, no macro-actions": {"searching": 0.0, "guided": 0.0, "macros": 0.0},
 }
 SOLO_PROGRAMS = ("suite://test/resnet50-1", "generator://transformer-v0/1000?level=2",
                  "generator://training-v0/1001?level=2", "generator://convnet-v0/1001?level=2")  # fmt: skip
-FIELDS = ("arm", "program", "seed", "round", "cpu_s", "mean_saved", "best_saved", "evaluated")
+FIELDS: tuple[str, ...] = ("arm", "program", "seed", "round", "cpu_s", "mean_saved", "best_saved", "evaluated")
 
 
 def training(rounds: int, seeds: int) -> Iterator[dict[str, Any]]:
@@ -76,8 +79,8 @@ def training(rounds: int, seeds: int) -> Iterator[dict[str, Any]]:
                 config = Training(programs=(program,), seed=seed, **(common | changes))
                 yield from _rows(arm, program, config)
         for curriculum in (False, True):
-            config = Training(TAUGHT, evaluate=UNSEEN, seed=seed, curriculum=curriculum,
-                              **(common | {"evaluate_every": 10, "rounds": 2 * rounds}))  # fmt: skip
+            rest: dict[str, Any] = common | {"evaluate_every": 10, "rounds": 2 * rounds, "curriculum": curriculum}
+            config = Training(TAUGHT, evaluate=UNSEEN, seed=seed, **rest)
             yield from _rows("curriculum" if curriculum else "no curriculum", "unseen", config)
 
 
@@ -133,7 +136,7 @@ def backup(plays: int) -> Iterator[str]:
 
 def main() -> None:
     """Measure, row by row."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("what", choices=("training", "solo", "backup"))
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--cpu", type=float, default=2.0)

@@ -48,7 +48,7 @@ from tierplan.rl.programs import program_names, read_program
 from tierplan.sim.incremental.session import Simulated
 from tierplan.terminal import steps
 
-FIELDS = ("program", "visits", "method", "seed", "cpu_s", "evaluations", "time_s", "bound_s")
+FIELDS: tuple[str, ...] = ("program", "visits", "method", "seed", "cpu_s", "evaluations", "time_s", "bound_s")
 ROOM = 0.0405
 _MANY, _LONG_S, _SIMULATIONS = 10**9, 36_000.0, 8
 _RESAMPLES = 2000
@@ -249,7 +249,7 @@ def summary(rows: Rows) -> Iterator[str]:
 
 def main() -> None:
     """Measure, or summarise."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("programs", nargs="*", help="programs; without, all of both splits but level 0")
     parser.add_argument("--most", type=int, default=10**9, help="programs with room: the first so many")
     parser.add_argument("--visits", type=int, default=2047, help="leave out programs with more decisions")
