@@ -11,7 +11,8 @@ is told apart, in rows named `compiling`. Methods:
     msa, flow                                      end by themselves; their time is told
     local                                          `--cpu` seconds from the plan of msa
     agent                                          plays for `--cpu` seconds, from the better of greedy plays and msa's
-    hybrid                                         plays for `--cpu` seconds and polishes by `local` for `--polish`, from flow's plan
+    game                                           plays for `--long` seconds from flow's plan and from the best greedy play
+    hybrid                                         the same, polished by `local` for `--polish` seconds more
     anneal-long, local-long                        with the processor time of msa, flow and hybrid together
 """  # noqa: E501
 
@@ -36,7 +37,7 @@ from tierplan.planner.contract import Budget
 from tierplan.planner.registry import find_planner
 from tierplan.rl.agent.player import read_player
 from tierplan.rl.agent.solo import Solo, Ways
-from tierplan.rl.agent.teacher import known_plays
+from tierplan.rl.agent.teacher import distinct_starts
 from tierplan.rl.agent.twin_tables import Sizes, sizes_of
 from tierplan.rl.game import Game
 from tierplan.rl.methods.clock import stop_after
@@ -54,7 +55,7 @@ _MANY, _LONG_S, _SIMULATIONS = 10**9, 36_000.0, 8
 _RESAMPLES = 2000
 _TRIAL = 500  # evaluations by which the speed of `local` is told
 PHASES = (
-    (("agent", "anneal", "hybrid"), 3), (("anneal-long", "local-long", "greedy-play"), 1), (("local",), 3),
+    (("agent", "anneal"), 3), (("hybrid",), 3), (("anneal-long", "local-long", "greedy-play"), 1), (("local",), 3),
     (("evolve", "random"), 3), (("beam",), 1),
 )  # fmt: skip
 
@@ -114,8 +115,8 @@ def read_case(name: str, rows: Rows, flow_s: float) -> Case:
 class Runner:
     """All methods on one program after another, in one process: what the agent needs is compiled once."""
 
-    def __init__(self, rows: Rows, sizes: Sizes, cpu_s: float, polish_s: float) -> None:
-        self.rows, self.sizes, self.cpu_s, self.polish_s = rows, sizes, cpu_s, polish_s
+    def __init__(self, rows: Rows, sizes: Sizes, cpu_s: float, long_s: float, polish_s: float) -> None:
+        self.rows, self.sizes, self.cpu_s, self.long_s, self.polish_s = rows, sizes, cpu_s, long_s, polish_s
 
     def write(self, case: Case, method: str, seed: int, cpu_s: float, evaluations: int, time_s: float) -> None:
         """Add a row."""
@@ -125,12 +126,12 @@ class Runner:
 
     def run(self, case: Case, method: str, seed: int) -> None:
         """One method on a program."""
-        whole = case.took["msa"] + case.took["flow"] + self.cpu_s + self.polish_s
+        whole = case.took["msa"] + case.took["flow"] + self.long_s + self.polish_s
         if method == "agent":
-            best = self.agent(case, seed, ("msa",))
+            best = self.agent(case, seed, "msa", self.cpu_s, starts=1)
             self.write(case, method, seed, case.took["msa"] + self.cpu_s, best.evaluations, self.floor(case, best)[1])
         elif method == "hybrid":
-            best = self.agent(case, seed, ("msa", "flow"))
+            best = self.agent(case, seed, "flow", self.long_s, starts=2)
             start = min((self.floor(case, best), (case.plans["flow"], case.costs["flow"])), key=lambda row: row[1])
             self.write(case, "game", seed, whole - self.polish_s, best.evaluations, start[1])
             polished = self.local(case, start[0], self.polish_s, seed)
@@ -148,19 +149,20 @@ class Runner:
             took = time.process_time() - best.began
             self.write(case, method, seed, took, best.evaluations, best.game.slow_s - best.saved_s)
 
-    def agent(self, case: Case, seed: int, teachers: Sequence[str]) -> Best:
-        """The best play of the agent, from the best play that follows a teacher's plan, or is greedy."""
+    def agent(self, case: Case, seed: int, teacher: str, seconds: float, starts: int) -> Best:
+        """The best play of the agent, from the play that follows a teacher's plan and from the best greedy one."""
         program = program_of(case.problem, Rules(slots=64))
-        best = Best(Game(program), Effort(_MANY, self.cpu_s, seed))
-        best.saved_s, best.actions = known_plays(best.game, [case.plans[teacher] for teacher in teachers])[0]
+        game = Game(program)
+        start, *others = distinct_starts(game, [case.plans[teacher]])
+        best = Best(game, Effort(_MANY, seconds, seed), *start)
         player = read_player(SHIPPED, program, best.saved_s, _SIMULATIONS, self.sizes)
-        agent = Solo(player, best, np.random.default_rng(seed), Ways())
+        others = [actions for _, actions in others[: starts - 1]]
+        agent = Solo(player, best, np.random.default_rng(seed), Ways(), others)
         before = time.process_time()
-        start = best.saved_s, best.actions
         agent.warm()
         (best.saved_s, best.actions), best.decisions = start, 0
         took = time.process_time() - before
-        if took > self.cpu_s:
+        if took > seconds:
             self.write(case, "compiling", seed, took, 0, math.nan)
         best.began = time.process_time()
         agent.run()
@@ -187,11 +189,11 @@ class Runner:
         return math.inf if found.cost_s is None else found.cost_s
 
 
-def measure(names: Sequence[str], most: int, path: Path, cpu_s: float, polish_s: float, flow_s: float) -> None:
+def measure(names: Sequence[str], most: int, path: Path, cpu_s: Sequence[float], flow_s: float) -> None:
     """All methods on all programs with room, the most telling first."""
     rows = Rows(path)
     sizes = sizes_of([program_of(read_program(name), Rules(slots=64)) for name in names])
-    runner = Runner(rows, sizes, cpu_s, polish_s)
+    runner = Runner(rows, sizes, *cpu_s)
     cases: dict[str, Case] = {}
     for methods, seeds in PHASES:
         with steps(", ".join(methods), len(names) * seeds) as advance:
@@ -254,7 +256,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10**9, help="programs with room: the first so many")
     parser.add_argument("--visits", type=int, default=2047, help="leave out programs with more decisions")
     parser.add_argument("--cpu", type=float, default=1.5, help="processor seconds of each method")
-    parser.add_argument("--polish", type=float, default=0.5, help="of them more, for local at the end of hybrid")
+    parser.add_argument("--long", type=float, default=3.0, help="of game, hybrid")
+    parser.add_argument("--polish", type=float, default=1.0, help="of them more, for local at the end of hybrid")
     parser.add_argument("--flow", type=float, default=10.0, help="processor seconds of flow")
     parser.add_argument("-o", "--output", type=Path, default=Path("agent_rows.csv"))
     parser.add_argument("--summary", type=Path)
@@ -267,7 +270,8 @@ def main() -> None:
         for name in (*program_names("test"), *program_names("train"))
         if "level=0" not in name and program_of(read_program(name)).n_visits <= arguments.visits
     ]
-    measure(names, arguments.most, arguments.output, arguments.cpu, arguments.polish, arguments.flow)
+    cpu_s = (arguments.cpu, arguments.long, arguments.polish)
+    measure(names, arguments.most, arguments.output, cpu_s, arguments.flow)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _floor(problem: Problem, budget: Budget, start: Plan | None, cost: Cost) -> 
 
 def _play(problem: Problem, budget: Budget, floor: Plan | None, notes: list[str], began: float) -> Plan | None:
     """The plan of the best play within the budget."""
-    from tierplan.rl.agent.teacher import known_plays
+    from tierplan.rl.agent.teacher import distinct_starts
     from tierplan.rl.agent.twin_tables import check_twin
     from tierplan.rl.game import Game
     from tierplan.rl.methods.contract import Best, Effort
@@ -84,12 +84,13 @@ def _play(problem: Problem, budget: Budget, floor: Plan | None, notes: list[str]
     program = program_of(problem, Rules(slots=_SLOTS))
     check_twin(program)
     game = Game(program)
-    start = known_plays(game, [] if floor is None else [floor])[0]
+    start, *others = distinct_starts(game, [] if floor is None else [floor])
     # of evaluations, so that the same plan is found again; else of seconds
     effort = Effort(budget.evaluations or _MANY, float("inf") if budget.evaluations else budget.seconds, budget.seed)
     best = Best(game, effort, *start)
     compiling = time.perf_counter()
     agent = _agent(best, start[0])
+    agent.others = [actions for _, actions in others]
     agent.warm()
     compiling = time.perf_counter() - compiling
     notes.append(f"{compiling:.0f} s more went into compiling the agent")

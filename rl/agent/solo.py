@@ -1,13 +1,13 @@
 # pyright: basic, reportCallIssue=false
 """One agent on one program: it decides anew where its best play loses time, and learns from what it found.
 
-A round follows the best play, forks it where visits are not served by the fastest tier, lets search play on from
+A round follows a good play, forks it where visits are not served by the fastest tier, lets search play on from
 each fork, and keeps all forks that together save more. What search did is learned. Between rounds the policy proposes
-changes to the best play one by one, and those are kept as annealing keeps them.
+changes to it one by one, and those are kept as annealing keeps them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,13 +56,25 @@ class Ways:
 
 
 @dataclass(slots=True)
+class Line:
+    """A play that is being improved, and the seconds that it saves."""
+
+    saved_s: float
+    actions: Ints
+
+
+@dataclass(slots=True)
 class Solo:
-    """An agent at work on one program. `best` keeps the best play, and the budget."""
+    """An agent at work on one program. `best` keeps the best play, and the budget.
+
+    The first turn improves the best play, the next ones those of `others`, all after them the best play again.
+    """
 
     player: Player
     best: Best
     rng: np.random.Generator
     ways: Ways = field(default_factory=Ways)
+    others: Sequence[Ints] = ()
     stopped: Callable[[], bool] = lambda: False
     replay: Replay = field(default_factory=lambda: Replay(8192))
     taught: Any = None
@@ -83,29 +95,39 @@ class Solo:
 
     def run(self) -> None:
         """Work until the budget is spent."""
-        for actions in tied(self.game.program, self.best.actions):
-            self.best.play(actions)
-        for turn in range(self.ways.turns):
-            begin, length = turn / self.ways.turns, 1 / self.ways.turns
-            found = self._trace(self.best.actions)
+        turns = max(self.ways.turns, 1 + len(self.others))
+        for turn in range(turns):
+            begin, length = turn / turns, 1 / turns
+            start = self.others[turn - 1] if 0 < turn <= len(self.others) else self.best.actions
+            line = Line(-math.inf, start)
+            for actions in (start, *tied(self.game.program, start)):
+                self._try(line, actions)
+            found = self._trace(line.actions)
             while self.best.done < begin + self.ways.searching * length and not self._over:
-                found = self.round(found)
-            self.propose(found, begin + self.ways.searching * length, begin + length)
+                found = self.round(found, line)
+            self.propose(found, line, begin + self.ways.searching * length, begin + length)
+
+    def _try(self, line: Line, actions: Ints) -> float:
+        """Play; the line goes on with what was played if it saves more."""
+        saved = self.best.play(actions)
+        if saved > line.saved_s:
+            line.saved_s, line.actions = saved, self.game.played()
+        return saved
 
     @property
     def _over(self) -> bool:
         return self.best.is_over or self.stopped()
 
-    def round(self, found: Trace) -> Trace:
-        """Search from forks of the best play; keep what saves more together; learn. The best play's trace after it."""
-        actions = self.best.actions
+    def round(self, found: Trace, line: Line) -> Trace:
+        """Search from forks of a play; keep what saves more together; learn. The trace of the play after it."""
+        actions = line.actions
         at = self._forks(found, actions)
         searched = self._search(found, at, actions)
-        self._splice(actions, at, searched)
+        self._splice(line, at, searched)
         if self.ways.learns:
             self._remember(found, actions, searched)
             self._learn()
-        return self._trace(self.best.actions)
+        return self._trace(line.actions)
 
     def _trace(self, actions: Ints) -> Trace:
         with jax.enable_x64(True):
@@ -119,30 +141,30 @@ class Solo:
                 player.network, player.board, found, at, wish, self.ways.tilt, seed, player.how, player.program.rules
             )
 
-    def _lost(self) -> Floats:
-        """Shape [V]: seconds that visits of the best play could still earn, seen one by one."""
-        self.game.replay(self.best.actions)
+    def _lost(self, actions: Ints) -> Floats:
+        """Shape [V]: seconds that visits of a play could still earn, seen one by one."""
+        self.game.replay(actions)
         return np.where(self.game.state.served == 0, 0.0, earns(self.game.program))
 
     def _forks(self, found: Trace, actions: Ints) -> Ints:
         """Visits to fork at: more often where the visits that follow lose time."""
-        lost = np.concatenate([[0.0], np.cumsum(self._lost())])
+        lost = np.concatenate([[0.0], np.cumsum(self._lost(actions))])
         n = len(actions)
         ends = np.minimum(np.arange(n) + CHUNK, n)
         weight = lost[ends] - lost[:n]
         weight = np.where(found.live[:n], weight + _EVEN * weight.mean() + 1e-30, 0.0)
         return self.rng.choice(n, size=self.ways.forks, p=weight / weight.sum())
 
-    def _splice(self, actions: Ints, at: Ints, searched: Episodes) -> None:
+    def _splice(self, line: Line, at: Ints, searched: Episodes) -> None:
         """Try each fork alone, then the good ones one after another on top of each other."""
         gains: list[tuple[float, int]] = []
-        before = self.best.saved_s
+        actions, before = line.actions, line.saved_s
         for i, first in enumerate(at.tolist()):
-            saved = self.best.play(_spliced(actions, first, searched, i))
+            saved = self._try(line, _spliced(actions, first, searched, i))
             if saved > before:
                 gains.append((saved, i))
         for _, i in sorted(gains, reverse=True)[1:]:
-            self.best.play(_spliced(self.best.actions, int(at[i]), searched, i))
+            self._try(line, _spliced(line.actions, int(at[i]), searched, i))
 
     def _remember(self, found: Trace, actions: Ints, searched: Episodes) -> None:
         """Positions of the best play, with its actions as policy, and positions of forks, with what search thought."""
@@ -169,13 +191,13 @@ class Solo:
             self.taught = taught
             self.player = Player(network, self.player.board, self.player.program, self.player.how)
 
-    def propose(self, found: Trace, begin: float, until: float) -> None:
-        """Let the policy propose changes to the best play, and keep them as annealing does, from one share of the
-        budget to another."""
+    def propose(self, found: Trace, line: Line, begin: float, until: float) -> None:
+        """Let the policy propose changes to a play, and keep them as annealing does, from one share of the budget to
+        another."""
         ways, best = self.ways, self.best
-        actions, saved = best.actions, best.saved_s
+        actions, saved = line.actions, line.saved_s
         mean = max(saved, self.game.slow_s * 1e-3) / len(actions)
-        proposals = Proposals(self.game, found, ways, self.rng, self._lost())
+        proposals = Proposals(self.game, found, ways, self.rng, self._lost(actions))
         while not self._over and best.done < until:
             share = max(0.0, min(1.0, (best.done - begin) / max(1e-9, until - begin)))
             heat = ways.hot * mean * (ways.cold / ways.hot) ** share
