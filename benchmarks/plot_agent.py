@@ -1,3 +1,4 @@
+# pyright: basic
 """Pictures of training, of its ablations, and of the agent beside other methods.
 
 python benchmarks/plot_agent.py curve benchmarks/agent_log.csv docs/figures/agent_curve.svg
@@ -15,10 +16,10 @@ import matplotlib as mpl
 import numpy as np
 
 mpl.use("Agg")
-mpl.rcParams["svg.hashsalt"] = "tierplan"
 import matplotlib.pyplot as plt
 
 Rows = list[dict[str, str]]
+mpl.rcParams["svg.hashsalt"] = "tierplan"
 _WINDOW = 5  # rounds that a curve is averaged over
 _SHOWN = ("msa", "flow", "anneal", "agent", "hybrid")
 
@@ -70,8 +71,8 @@ def methods(rows: Rows) -> Any:
     for row in rows:
         if row["method"] in _SHOWN:
             gaps[row["program"]][row["method"]].append(100 * (float(row["time_s"]) / float(row["bound_s"]) - 1))
-    gaps = defaultdict(None, {name: found for name, found in gaps.items() if "hybrid" in found})  # pyright: ignore
-    names = sorted(gaps, key=lambda name: np.mean(gaps[name]["msa"]))
+    whole = [name for name, found in gaps.items() if "hybrid" in found]
+    names = sorted(whole, key=lambda name: np.mean(gaps[name]["msa"]))
     figure, axes = plt.subplots(figsize=(7, 0.24 * len(names) + 1), layout="constrained")
     for marker, method in zip("sDo^*", _SHOWN, strict=True):
         points = [(np.mean(gaps[name][method]), i) for i, name in enumerate(names) if gaps[name][method]]

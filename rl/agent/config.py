@@ -132,8 +132,9 @@ def check_same(before: dict[str, Any], now: Training, where: str) -> None:
 
     Raises: InvalidInputError: something else differs.
     """
+    asked = {f.name: f.default for f in fields(Training)}  # of what an older tierplan did not know
     for key, value in now.asdict().items():
-        if key not in _MAY_CHANGE and before.get(key) != value:
+        if key not in _MAY_CHANGE and before.get(key, asked[key]) != value:
             raise InvalidInputError(
                 f"'{where}' was trained with {key} = {_short(before.get(key))}, the configuration says "
                 f"{_short(value)}: "

@@ -101,7 +101,7 @@ def _restore(state: _State, config: Training, found: Checkpoint, where: str) -> 
     rows = {name: found.arrays[f"replay.{name}"] for name in state.replay.rows}
     state.replay = Replay(config.replay, int(found.about["n"]), int(found.about["at"]), _unroll(config), rows)
     state.round, state.cpu_s = int(found.about["round"]), float(found.about["cpu_s"])
-    state.evaluated = float(found.about["evaluated"])
+    state.evaluated = float(found.about.get("evaluated", -1.0))
     state.best = {name[5:]: array for name, array in found.arrays.items() if name.startswith("best:")}
 
 
