@@ -39,7 +39,6 @@ def curve(rows: Rows) -> Any:
     axes.axhline(1.0, color="grey", linewidth=0.8)
     axes.set_xlabel("round")
     axes.set_ylabel("seconds saved over the heuristics'")
-    axes.set_ylim(0.75, None)
     axes.legend(fontsize=8)
     return figure
 

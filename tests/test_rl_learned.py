@@ -67,7 +67,7 @@ def test_the_model_learns_rewards_of_steps_that_it_does_not_see() -> None:
     replay.add(played, played.policy, DISCOUNT)
     rng = np.random.default_rng(0)
     network = empty_network(16, 1, 0, "learned")
-    state = optimiser(1e-2).init(eqx.filter(network, eqx.is_array))
+    state = optimiser(1e-2).init(eqx.filter(network, eqx.is_array))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     rows: Any = {name: array[0] for name, array in replay.draw(1, 256, rng).items()}
     before = [float(loss) for loss in unrolled_losses(network, rows)]
     for _ in range(3):

@@ -35,18 +35,18 @@ def _episodes(actions: list[int], live: list[bool]) -> Any:
     n = len(actions)
     column = np.arange(n, dtype=np.float32)[:, None]
     return Episodes(
-        np.zeros((n, 1, 1), np.float32), np.ones((n, 1, 3), np.bool_), np.ones((n, 1, 3), np.float32) / 3, column + 1,
-        np.array(actions, np.int32)[:, None], column + 1, np.array(live)[:, None], np.zeros(1),
+        np.zeros((n, 1, 1), np.float32), np.ones((n, 1, 3), np.bool_), np.full((n, 1, 3), 1 / 3, np.float32),
+        column + 1, np.array(actions, np.int32)[:, None], column + 1, np.array(live)[:, None], np.zeros(1),
     )  # fmt: skip
 
 
 def test_a_fork_takes_the_place_of_what_was_played_there_and_of_nothing_else() -> None:
-    from tierplan.rl.agent.solo import _spliced
+    from tierplan.rl.agent.solo import spliced
 
     played = np.zeros(6, dtype=np.int64)
-    assert _spliced(played, 2, _episodes([1, 2, 1], [True, True, True]), 0).tolist() == [0, 0, 1, 2, 1, 0]
-    assert _spliced(played, 2, _episodes([1, 2, 1], [True, False, False]), 0).tolist() == [0, 0, 1, 0, 0, 0]
-    assert _spliced(played, 4, _episodes([1, 2, 1], [True, True, False]), 0).tolist() == [0, 0, 0, 0, 1, 2]
+    assert spliced(played, 2, _episodes([1, 2, 1], [True, True, True]), 0).tolist() == [0, 0, 1, 2, 1, 0]
+    assert spliced(played, 2, _episodes([1, 2, 1], [True, False, False]), 0).tolist() == [0, 0, 1, 0, 0, 0]
+    assert spliced(played, 4, _episodes([1, 2, 1], [True, True, False]), 0).tolist() == [0, 0, 0, 0, 1, 2]
     assert played.tolist() == [0] * 6
 
 

@@ -160,11 +160,11 @@ class Solo:
         gains: list[tuple[float, int]] = []
         actions, before = line.actions, line.saved_s
         for i, first in enumerate(at.tolist()):
-            saved = self._try(line, _spliced(actions, first, searched, i))
+            saved = self._try(line, spliced(actions, first, searched, i))
             if saved > before:
                 gains.append((saved, i))
         for _, i in sorted(gains, reverse=True)[1:]:
-            self._try(line, _spliced(line.actions, int(at[i]), searched, i))
+            self._try(line, spliced(line.actions, int(at[i]), searched, i))
 
     def _remember(self, found: Trace, actions: Ints, searched: Episodes) -> None:
         """Positions of the best play, with its actions as policy, and positions of forks, with what search thought."""
@@ -206,7 +206,8 @@ class Solo:
                 actions, saved = self.game.played(), after
 
 
-def _spliced(actions: Ints, first: int, searched: Episodes, i: int) -> Ints:
+def spliced(actions: Ints, first: int, searched: Episodes, i: int) -> Ints:
+    """A play in which fork i of what was searched takes the place of the visits from `first` on."""
     live = searched.live[:, i]
     n = min(int(live.sum()), len(actions) - first)
     whole = actions.copy()
