@@ -108,3 +108,25 @@ def test_training_with_a_learned_model_goes_on_and_is_read_again(tmp_path: Path)
     assert isinstance(player.model, LearnedGame)
     with pytest.raises(InvalidInputError, match="model = 'learned'"):
         train(replace(config, model="game"), tmp_path / "parts", resume=True, told=rows.append)
+
+
+@pytest.mark.slow
+def test_training_keeps_the_network_of_the_best_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tierplan.rl.agent import training
+    from tierplan.rl.agent.checkpoint import read_checkpoint
+
+    shares = iter((0.5, 0.9, 0.1))
+
+    def evaluated(*_: object) -> float:
+        return next(shares)
+
+    def told(_: object) -> None:
+        pass
+
+    monkeypatch.setattr(training, "_evaluated", evaluated)
+    config = Training((SMALL,), evaluate=(SMALL,), teachers=(), plays=2, simulations=2, updates=1, batch=8, replay=200,
+                      width=8, blocks=1, slots=16, checkpoint_every=1, evaluate_every=1, rounds=3)  # fmt: skip
+    training.train(config, tmp_path, resume=False, told=told)
+    assert read_checkpoint(tmp_path / training.AGENT).about["round"] == 2
+    state = read_checkpoint(tmp_path / training.STATE).about
+    assert (state["round"], state["evaluated"]) == (3, 0.9)
