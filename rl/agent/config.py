@@ -9,7 +9,8 @@ import yaml
 from tierplan.ir.errors import InvalidInputError, unknown_name
 
 _MAY_CHANGE = ("rounds", "checkpoint_every", "evaluate_every", "workers")
-TEACHERS = ("msa", "local", "flow")
+MODELS = ("game", "learned")
+TEACHERS = ("msa", "local", "flow", "anneal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,16 @@ class Training:
     play so far while search judges it anew. `curriculum`: short programs first. `evaluate` are programs that are
     played without noise, and never trained on.
 
+    `model`: search in the game itself ("game", as AlphaZero), or in a model that is learned on `unroll` steps at a time
+    ("learned", as MuZero).
+
     The plays of a round are split into `parts` tasks of equal size, and `workers` processes play them and evaluate; by
     1 worker, all is played in this process. What comes out depends on `parts`, and not on `workers`.
     """
 
     programs: tuple[str, ...]
     hardware: str = "tpu-v4i"
+    model: str = "game"
     evaluate: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ("msa",)
     seed: int = 0
@@ -49,13 +54,14 @@ class Training:
     reanalysis: float = 0.125
     curriculum: bool = True
     slots: int = 64
+    unroll: int = 5
     checkpoint_every: int = 5
     evaluate_every: int = 20
     described: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for name in ("width", "blocks", "simulations", "plays", "parts", "workers", "rounds", "batch", "replay",
-                     "checkpoint_every", "evaluate_every", "slots"):  # fmt: skip
+                     "checkpoint_every", "evaluate_every", "slots", "unroll"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"training: {name} is {getattr(self, name)}; need at least 1")
         if self.plays % self.parts:
@@ -67,6 +73,8 @@ class Training:
             )
         if not 0 < self.discount < 1:
             raise InvalidInputError(f"training: discount is {self.discount}; need more than 0 and less than 1")
+        if self.model not in MODELS:
+            raise unknown_name("model", self.model, MODELS)
         if not self.programs:
             raise InvalidInputError("training: no programs; name some, like suite://train/bert-8x512")
         for teacher in self.teachers:
@@ -124,8 +132,9 @@ def check_same(before: dict[str, Any], now: Training, where: str) -> None:
 
     Raises: InvalidInputError: something else differs.
     """
+    asked = {f.name: f.default for f in fields(Training)}  # of what an older tierplan did not know
     for key, value in now.asdict().items():
-        if key not in _MAY_CHANGE and before.get(key) != value:
+        if key not in _MAY_CHANGE and before.get(key, asked[key]) != value:
             raise InvalidInputError(
                 f"'{where}' was trained with {key} = {_short(before.get(key))}, the configuration says "
                 f"{_short(value)}: "

@@ -39,11 +39,13 @@ class Episodes:
     live: NDArray[np.bool_]
     saved_s: NDArray[np.float64]
 
-    def returns(self, discount: float) -> NDArray[np.float32]:
-        """Shape [T, B]: discounted sums of the rewards from each visit on."""
+    def returns(self, discount: float, *, tail: bool = False) -> NDArray[np.float32]:
+        """Shape [T, B]: discounted sums of the rewards from each visit on; `tail`: the last visit counts its value."""
         sums = np.zeros_like(self.rewards)
         later = np.zeros(self.rewards.shape[1], dtype=np.float32)
-        for i in reversed(range(len(sums))):
+        if tail:
+            sums[-1] = later = np.where(self.live[-1], self.values[-1], np.float32(0.0))
+        for i in reversed(range(len(sums) - tail)):
             later = self.rewards[i] + np.float32(discount) * later
             sums[i] = later
         return sums
@@ -68,7 +70,7 @@ def play_out(
         shape: window, slots and write-backs of the rules.
     """
     n_plays = forced.shape[1]
-    begin, chunk = _compiled(type(model or TrueGame()), replace(how, gumbel=0.0), shape)
+    begin, chunk = compiled(type(model or TrueGame()), replace(how, gumbel=0.0), shape)
     plays = begin(board, n_plays)
     key = jax.random.key(seed)
     rows: list[Any] = []
@@ -85,7 +87,8 @@ def play_out(
 
 
 @lru_cache(maxsize=8)
-def _compiled(kind: type[Any], how: Searching, shape: tuple[int, int, int]) -> tuple[Any, Any]:
+def compiled(kind: type[Any], how: Searching, shape: tuple[int, int, int]) -> tuple[Any, Any]:
+    """What begins plays, and what plays CHUNK visits of them; `shape` as in `play_out`."""
     model: Model = kind()
 
     def begin(board: Board, n_plays: int) -> Any:

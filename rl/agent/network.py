@@ -15,7 +15,8 @@ from tierplan.rl.agent.twin_tables import Board
 Array: TypeAlias = Any
 AHEAD = 12  # visits after the next whose features the agent sees: what comes is known
 _DISTANCES = (1, 2, 4, 8, 16, 32)  # steps ahead and back at which room and spare time are told
-N_FEATURES = t.N_STATIC * (1 + AHEAD) + 3 + 3 + 4 + 2 + 2 * len(_DISTANCES)
+LOOK = t.N_STATIC * (1 + AHEAD)  # features that tell what comes: the first that are seen
+N_FEATURES = LOOK + 3 + 3 + 4 + 2 + 2 * len(_DISTANCES)
 
 
 def observe(board: Board, play: Play) -> Array:
@@ -43,7 +44,7 @@ def observe(board: Board, play: Play) -> Array:
     return jnp.concatenate([part.astype(jnp.float32) for part in parts])
 
 
-class _Block(eqx.Module):
+class Block(eqx.Module):
     """A residual block of two layers."""
 
     first: eqx.nn.Linear
@@ -64,19 +65,27 @@ class Network(eqx.Module):
     """Logits of the three actions, and a linear value: the discounted return over that of the heuristic."""
 
     enter: eqx.nn.Linear
-    blocks: tuple[_Block, ...]
+    blocks: tuple[Block, ...]
     policy: eqx.nn.Linear
     value: eqx.nn.Linear
 
     def __init__(self, width: int, n_blocks: int, key: Array) -> None:
         keys = jax.random.split(key, n_blocks + 3)
         self.enter = eqx.nn.Linear(N_FEATURES, width, key=keys[0], dtype=jnp.float32)
-        self.blocks = tuple(_Block(width, k) for k in keys[3:])
+        self.blocks = tuple(Block(width, k) for k in keys[3:])
         self.policy = eqx.nn.Linear(width, twin.N_ACTIONS, key=keys[1], dtype=jnp.float32)
         self.value = eqx.nn.Linear(width, 1, key=keys[2], dtype=jnp.float32)
 
-    def __call__(self, features: Array) -> tuple[Array, Array]:
+    def trunk(self, features: Array) -> Array:
+        """Shape [width]: what the heads judge."""
         x = jax.nn.relu(self.enter(features))
         for block in self.blocks:
             x = block(x)
+        return x
+
+    def heads(self, x: Array) -> tuple[Array, Array]:
+        """Logits and value of what the trunk made."""
         return self.policy(x), self.value(x)[0]
+
+    def __call__(self, features: Array) -> tuple[Array, Array]:
+        return self.heads(self.trunk(features))

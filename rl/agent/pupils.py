@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tierplan.ir.plan import Plan
 from tierplan.ir.problem import Ints, Problem
 from tierplan.planner.contract import Budget
@@ -11,6 +13,8 @@ from tierplan.rl.agent.config import Training
 from tierplan.rl.agent.teacher import known_plays
 from tierplan.rl.agent.twin_tables import check_twin
 from tierplan.rl.game import Game
+from tierplan.rl.methods.contract import Best, Effort
+from tierplan.rl.methods.strings import anneal
 from tierplan.rl.program import Program, Rules, program_of
 from tierplan.rl.programs import read_program
 from tierplan.sim.incremental.session import Simulated
@@ -44,10 +48,15 @@ def _pupil(name: str, config: Training) -> Pupil:
     program = program_of(problem, Rules(slots=config.slots))
     check_twin(program)
     game = Game(program)
-    plans = {teacher: found for teacher in ("msa", *config.teachers) if (found := _plan(teacher, problem)) is not None}
+    planners = dict.fromkeys(("msa", *(teacher for teacher in config.teachers if teacher != "anneal")))
+    plans = {teacher: found for teacher in planners if (found := _plan(teacher, problem)) is not None}
     reference, actions = known_plays(game, [plans["msa"]] if "msa" in plans else [])[0]
-    others = [plan for teacher, plan in plans.items() if teacher in config.teachers]
-    _, taught = known_plays(game, others)[0] if others else (reference, actions)
+    plays = known_plays(game, [plan for teacher, plan in plans.items() if teacher in config.teachers])
+    if "anneal" in config.teachers:
+        best = Best(game, Effort(_EVALUATIONS, seed=config.seed))
+        anneal(best, np.random.default_rng(config.seed))
+        plays.append((best.saved_s, best.actions))
+    taught = max(plays, key=lambda play: play[0])[1] if config.teachers else actions
     return Pupil(name, program, game, max(reference, 1e-12), taught)
 
 

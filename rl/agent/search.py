@@ -7,6 +7,7 @@ Source: "Policy improvement by planning with Gumbel", ICLR 2022, as `mctx.gumbel
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import mctx
@@ -47,17 +48,22 @@ class Model(Protocol):
 class TrueGame:
     """The game itself, by its twin: embeddings are plays."""
 
-    def root(self, network: Network, board: Board, plays: Play) -> mctx.RootFnOutput:
+    def judge(self, network: Any, board: Board, plays: Play) -> tuple[Array, Array]:
+        """Logits, and values of plays."""
+        logits, value = jax.vmap(lambda play: network(observe(board, play)))(plays)
+        return masked(logits, plays.legal), value
+
+    def root(self, network: Any, board: Board, plays: Play) -> mctx.RootFnOutput:
         """Logits, values and embeddings of plays."""
-        logits, value = _judge(network, board, plays)
+        logits, value = self.judge(network, board, plays)
         return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=plays)  # pyright: ignore
 
     def step(
-        self, network: Network, board: Board, how: Searching, action: Array, embedding: Play
+        self, network: Any, board: Board, how: Searching, action: Array, embedding: Play
     ) -> tuple[mctx.RecurrentFnOutput, Play]:
         """What an action leads to."""
         after, saved = jax.vmap(twin.act, in_axes=(None, 0, 0))(board, embedding, action)
-        logits, value = _judge(network, board, after)
+        logits, value = self.judge(network, board, after)
         over = jax.vmap(twin.is_over, in_axes=(None, 0))(board, after)
         reward = normalised(board, how, saved) + jnp.where(after.stuck & ~embedding.stuck, _DEAD_END, 0.0)
         discount = jnp.where(over, 0.0, how.discount).astype(jnp.float32)
@@ -67,14 +73,27 @@ class TrueGame:
         return output, after
 
 
+class Tilted(eqx.Module):
+    """A network, and for each visit an action (or -1) to whose logit `tilt` is added."""
+
+    network: Network
+    wish: Array
+    tilt: Array
+
+
+class TiltedGame(TrueGame):
+    """The game itself, under a prior that leans towards given actions: search departs from them where it pays."""
+
+    def judge(self, network: Tilted, board: Board, plays: Play) -> tuple[Array, Array]:
+        """Logits, and values of plays."""
+        logits, value = jax.vmap(lambda play: network.network(observe(board, play)))(plays)
+        wished = jnp.arange(twin.N_ACTIONS) == network.wish[plays.at][:, None]
+        return masked(logits + jnp.where(wished, network.tilt, 0.0), plays.legal), value
+
+
 def normalised(board: Board, how: Searching, saved_s: Array) -> Array:
     """Seconds saved as a reward: a play that saves as the heuristic does has a discounted return of about 1."""
     return saved_s / board.scale[1] * (1.0 - how.discount)
-
-
-def _judge(network: Network, board: Board, plays: Play) -> tuple[Array, Array]:
-    logits, value = jax.vmap(lambda play: network(observe(board, play)))(plays)
-    return masked(logits, plays.legal), value
 
 
 def masked(logits: Array, legal: Array) -> Array:

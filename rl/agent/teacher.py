@@ -51,13 +51,19 @@ def follow(game: Game, wishes: Ints) -> tuple[Ints, float]:
     return game.played(), game.saved_s
 
 
-def known_plays(game: Game, plans: Iterable[Plan]) -> list[tuple[float, Ints]]:
+def distinct_starts(game: Game, plans: Iterable[Plan]) -> list[tuple[float, Ints]]:
+    """The best play that follows a plan and the best greedy one: seconds saved and actions, the better first."""
+    greedy, followed = known_plays(game, ())[0], known_plays(game, plans, greedy=False)[:1]
+    return sorted([greedy, *followed], key=lambda row: -row[0])
+
+
+def known_plays(game: Game, plans: Iterable[Plan], *, greedy: bool = True) -> list[tuple[float, Ints]]:
     """Plays that follow plans, and greedy ones: seconds saved and actions, the best first."""
     found: list[tuple[float, Ints]] = []
     for plan in plans:
         actions, saved = follow(game, wishes_of(game.program, plan))
         found.append((saved, actions))
-    for actions in greedy_plays(Best(game, Effort())):
+    for actions in greedy_plays(Best(game, Effort())) if greedy else ():
         saved = game.replay(actions)
         found.append((saved, game.played()))
     return sorted(found, key=lambda row: -row[0])

@@ -20,8 +20,8 @@ from tierplan.rl.agent.checkpoint import Checkpoint, fill_leaves, leaves_of, rea
 from tierplan.rl.agent.config import Training, check_same
 from tierplan.rl.agent.episodes import FREE, Episodes
 from tierplan.rl.agent.learning import Replay, learn, optimiser
-from tierplan.rl.agent.network import N_FEATURES, Network
-from tierplan.rl.agent.player import Player, board_for, empty_network
+from tierplan.rl.agent.network import N_FEATURES
+from tierplan.rl.agent.player import Player, board_for, empty_network, model_named
 from tierplan.rl.agent.pupils import Pupil, pupils_of
 from tierplan.rl.agent.search import Searching
 from tierplan.rl.agent.selfplay import Part, Stage, beside, open_stage
@@ -37,16 +37,18 @@ FIELDS: tuple[str, ...] = (
 class _State:
     """All that a checkpoint holds."""
 
-    network: Network
+    network: Any
     optimiser: Any
     replay: Replay
     round: int = 0
     cpu_s: float = 0.0
     best: dict[str, Ints] = field(default_factory=dict[str, Ints])
+    evaluated: float = -1.0
 
 
 def train(config: Training, folder: Path, *, resume: bool, told: Callable[[dict[str, Any]], None]) -> None:
-    """Train an agent in a folder: its state, its log, and the network that `--planner muzero` reads.
+    """Train an agent in a folder: its state, its log, and the network that `--planner muzero` reads: the last, or that
+    of the best evaluation.
 
     Raises: InvalidInputError: the folder holds another training, or none to resume; a program that cannot be played.
     """
@@ -69,7 +71,11 @@ def train(config: Training, folder: Path, *, resume: bool, told: Callable[[dict[
             state.cpu_s = before + time.process_time() - began + sum(stage.cpu_s.values())
             row |= {"cpu_s": f"{state.cpu_s:.1f}"}
             if tests and (state.round % config.evaluate_every == 0 or state.round == config.rounds):
-                row["evaluated"] = f"{_evaluated(config, state, tests, sizes, stage):.5f}"
+                share = _evaluated(config, state, tests, sizes, stage)
+                row["evaluated"] = f"{share:.5f}"
+                if share > state.evaluated:
+                    state.evaluated = share
+                    write_checkpoint(folder / AGENT, _network(config, state))
             _log(folder / LOG, row)
             told(row)
             if state.round % config.checkpoint_every == 0 or state.round == config.rounds:
@@ -77,9 +83,13 @@ def train(config: Training, folder: Path, *, resume: bool, told: Callable[[dict[
 
 
 def _blank(config: Training) -> _State:
-    network = empty_network(config.width, config.blocks, config.seed)
+    network = empty_network(config.width, config.blocks, config.seed, config.model)
     start = optimiser(config.learning_rate).init(eqx.filter(network, eqx.is_array))
-    return _State(network, start, Replay(config.replay))
+    return _State(network, start, Replay(config.replay, unroll=_unroll(config)))
+
+
+def _unroll(config: Training) -> int:
+    return config.unroll if config.model == "learned" else 0
 
 
 def _restore(state: _State, config: Training, found: Checkpoint, where: str) -> None:
@@ -89,8 +99,9 @@ def _restore(state: _State, config: Training, found: Checkpoint, where: str) -> 
     state.network = fill_leaves(state.network, found.arrays, "network", where)
     state.optimiser = fill_leaves(state.optimiser, found.arrays, "optimiser", where)
     rows = {name: found.arrays[f"replay.{name}"] for name in state.replay.rows}
-    state.replay = Replay(config.replay, int(found.about["n"]), int(found.about["at"]), rows)
+    state.replay = Replay(config.replay, int(found.about["n"]), int(found.about["at"]), _unroll(config), rows)
     state.round, state.cpu_s = int(found.about["round"]), float(found.about["cpu_s"])
+    state.evaluated = float(found.about.get("evaluated", -1.0))
     state.best = {name[5:]: array for name, array in found.arrays.items() if name.startswith("best:")}
 
 
@@ -99,14 +110,16 @@ def _save(config: Training, state: _State, folder: Path) -> None:
     whole = network.arrays | leaves_of(state.optimiser, "optimiser")
     whole |= {f"replay.{name}": rows for name, rows in state.replay.rows.items()}
     whole |= {f"best:{name}": actions for name, actions in state.best.items()}
-    write_checkpoint(folder / AGENT, network)
-    write_checkpoint(folder / STATE, Checkpoint(whole, network.about | {"n": state.replay.n, "at": state.replay.at}))
+    if not config.evaluate:
+        write_checkpoint(folder / AGENT, network)
+    about = network.about | {"n": state.replay.n, "at": state.replay.at, "evaluated": state.evaluated}
+    write_checkpoint(folder / STATE, Checkpoint(whole, about))
 
 
 def _network(config: Training, state: _State) -> Checkpoint:
     """The network with what describes it, as it is written for others to read."""
     shape = {"features": N_FEATURES, "width": config.width, "blocks": config.blocks, "discount": config.discount}
-    about = {"config": config.asdict(), "round": state.round, "cpu_s": state.cpu_s, **shape}
+    about = {"config": config.asdict(), "round": state.round, "cpu_s": state.cpu_s, "model": config.model, **shape}
     return Checkpoint(leaves_of(state.network, "network"), about)
 
 
@@ -165,9 +178,11 @@ def _keep_best(pupil: Pupil, state: _State, played: Episodes, i: int) -> float:
     return saved
 
 
-def _player(config: Training, network: Network, pupil: Pupil, sizes: Sizes, gumbel: float | None = None) -> Player:
+def _player(config: Training, network: Any, pupil: Pupil, sizes: Sizes, gumbel: float | None = None) -> Player:
     how = Searching(config.simulations, config.discount, config.gumbel if gumbel is None else gumbel)
-    return Player(network, board_for(pupil.program, pupil.reference_s, sizes), pupil.program, how)
+    return Player(
+        network, board_for(pupil.program, pupil.reference_s, sizes), pupil.program, how, model_named(config.model)
+    )
 
 
 def _evaluated(config: Training, state: _State, tests: list[Pupil], sizes: Sizes, stage: Stage) -> float:
