@@ -94,12 +94,17 @@ def test_a_copy_that_has_to_wait_is_not_hidden_before() -> None:
 def test_plans_that_take_no_longer_than_they_must_break_no_row(size: int, issued: int, compute_s: float) -> None:
     # A copy of w takes 30 s. Beside 650 B it has to wait, and takes steps 3 and 4; beside 300 B it need not.
     problem = small.problem(
-        ["produce x", "read x", "read x", "", "", "read w"], {"x": size, "w": 300}, home=["w"],
+        ["produce x", "read x, read y", "read x", "", "", "read w"], {"x": size, "w": 300, "y": 500}, home=["w", "y"],
         compute_s=[0.0, 40.0, 40.0, compute_s, 0.0, 0.0],
         on=small.machine(tiers=(small.SRAM, small.DRAM), links=small.LINKS[:2]),
     )  # fmt: skip
     offset = 0 if issued else size
-    lies = (Residency(0, 0, 0, 0, 3), Residency(1, 1, 0, 0, 6), Residency(1, 0, offset, issued, 6))
+    lies = (
+        Residency(0, 0, 0, 0, 3),
+        Residency(1, 1, 0, 0, 6),
+        Residency(1, 0, offset, issued, 6),
+        Residency(2, 1, 300, 0, 6),
+    )
     plan = Plan(lies, (Copy(1, 1, 0, issued, 5),))
     assert list(violations(problem, plan)) == []
     begin_s = simulate(problem, plan).begin_s
