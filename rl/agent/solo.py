@@ -144,7 +144,7 @@ class Solo:
     def _lost(self, actions: Ints) -> Floats:
         """Shape [V]: seconds that visits of a play could still earn, seen one by one."""
         self.game.replay(actions)
-        return np.where(self.game.state.served == 0, 0.0, earns(self.game.program))
+        return np.where(self.game.memory.array("served") == 0, 0.0, earns(self.game.program))
 
     def _forks(self, found: Trace, actions: Ints) -> Ints:
         """Visits to fork at: more often where the visits that follow lose time."""
