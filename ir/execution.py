@@ -47,7 +47,7 @@ class RowCost:
     def time_s(self, n_rows: float, n_bytes: int) -> float:
         """Seconds of one call with rows of `n_bytes`.
 
-        >>> RowCost(1e-5, 1e-7, 1e10).time_s(100, 1000)
+        >>> round(RowCost(1e-5, 1e-7, 1e10).time_s(100, 1000), 12)
         3e-05
         """
         return self.call_s + n_rows * (self.row_s + n_bytes / self.bandwidth)
