@@ -26,7 +26,9 @@ _SHARE_OF_BOUND = 0.7  # of the time, at most, for relaxations
 _SHARE_OF_ROUNDING = 0.3  # of that, for rounding the last of them
 _SHARE_OF_MSA = 0.25
 _SHARE_OF_MSA_ON_MANY = 0.1  # on three tiers and more, where it rarely finds the best plan
-_SEGMENTS = 5  # into which the time of a search is cut
+_SEGMENTS = 5  # into which the time of a search is cut where it begins near a relaxation
+_LONG_SEGMENTS = 2  # the same where it goes on from the best plan
+_MOST_STARTS = 1  # near each relaxation
 _SHORTEST_S = 0.05
 _POLL_S = 0.02
 _SWITCH_S = 1e-3
@@ -241,14 +243,14 @@ def _dive(team: _Team, found: "Relaxation", seconds: float) -> None:
 
 
 def _local(team: _Team, member: int) -> None:
-    """Search on from the best plan of all, and in turn from plans near relaxations, even if they are slower.
+    """Search on from the best plan of all, but first, for a while, from a plan near each new relaxation.
 
-    Such a plan is far from the best that were found so far, and what is found from there often ends better.
+    Such a plan may be slower, and is far from the best found so far; what is found from there often ends better.
     """
     from tierplan.planner.local.guide import guide_of
     from tierplan.planner.local.plan import plan as local
 
-    length_s, seed = team.left_s / _SEGMENTS, 0
+    total, seed = team.left_s, 0
     wishes: Wishes | None = None
     guide: Guide | None = None
     starts: list[Plan] = []
@@ -256,9 +258,10 @@ def _local(team: _Team, member: int) -> None:
         if team.wishes is not wishes and team.wishes is not None:
             wishes = team.wishes
             guide = guide_of(wishes)
-            starts = _near(team, wishes, length_s * _SHARE_OF_ROUNDING)[member:]
-        start = starts.pop(0) if starts and seed % 2 == 0 else team.best
-        limit = team.share(min(length_s, team.left_s), seed=2 * seed + member, evaluations=team.budget.evaluations)
+            starts = _near(team, wishes, total / _SEGMENTS * _SHARE_OF_ROUNDING)[member:][:_MOST_STARTS]
+        start, n_segments = (starts.pop(0), _SEGMENTS) if starts else (team.best, _LONG_SEGMENTS)
+        seconds = min(total / n_segments, team.left_s)
+        limit = team.share(seconds, seed=2 * seed + member, evaluations=team.budget.evaluations)
         found = local(team.problem, limit, start=start, cost=team.cost, guide=guide)
         team.offer(found.plan)
         seed += 1
