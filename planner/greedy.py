@@ -22,6 +22,7 @@ _STAGING = (32, 16, 8, 4, 2, 1)  # room kept for streaming, in sizes of the larg
 _MANY_TIERS = 3
 _MANY_ACCESSES = 20_000
 _LEAST_SPILLED, _MOST_SPILLED = 4, 24  # spilled plans that are looked at: fewer of a large problem
+_GRACE_S = 10.0  # after the budget, as long as there is no plan at all
 PROVED = 1e-9
 
 
@@ -34,6 +35,7 @@ def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: C
 
     On three tiers and more, and where none of this gives a plan, tensors with long gaps between uses are also
     spilled to slower tiers over the gap, and fetched back (`planner/spill.py`), in some ways, fewer of a large problem.
+    As long as there is no plan at all, that goes on for up to ten seconds after the budget.
 
     Alternatives of choices are tried for at most a third of the budget (`planner/choosing.py`).
     """
@@ -74,11 +76,12 @@ def _all_candidates(problem: Problem, budget: Budget, cost: Cost, began: float) 
     if found and (problem.n_tiers < _MANY_TIERS or len(problem.access_tensor) > _MANY_ACCESSES):
         return
     n_spilled = min(_MOST_SPILLED, max(_LEAST_SPILLED, _MANY_ACCESSES // len(problem.access_tensor)))
-    for n, candidate in enumerate(spilled(problem, cost, until=began + budget.seconds), 1):
+    until = began + budget.seconds
+    for n, candidate in enumerate(spilled(problem, cost, until=until if found else until + _GRACE_S), 1):
         if not any(True for _ in violations(problem, candidate)):
             found = True
             yield candidate
-        if found and (n >= n_spilled or time.perf_counter() > began + budget.seconds):
+        if found and (n >= n_spilled or time.perf_counter() > until):
             return
 
 
