@@ -4,17 +4,17 @@
     python benchmarks/mallocgame_agent.py --summary agent_rows.csv
 
 Programs are those of both splits with at most `--visits` decisions on which `flow` leaves room of 4.05% below `msa`:
-the rest get a row for `msa` and `flow` only. Rows are written as they come. Processor seconds are those of the search; compiling
-is told apart, in rows named `compiling`. Methods:
+the rest get a row for `msa` and `flow` only. Rows are written as they come. Processor seconds are those of the
+search; compiling is told apart, in rows named `compiling`. Methods:
 
     random, greedy-play, beam, evolve, anneal      play the game for `--cpu` seconds
     msa, flow                                      end by themselves; their time is told
     local                                          `--cpu` seconds from the plan of msa
     agent                                          plays for `--cpu` seconds, from the better of greedy plays and msa's
-    game                                           the same, from the best of those and of the play that follows flow's plan
-    hybrid                                         the best of game and flow's plan, polished by `local` for `--polish` seconds
+    game                                           the same, also from the play that follows flow's plan
+    hybrid                                         game or flow's plan, then `local` for `--polish` seconds
     anneal-long, local-long                        with the processor time of msa, flow and hybrid
-"""  # noqa: E501
+"""
 
 import argparse
 import csv

@@ -1,7 +1,6 @@
 """Auto: the planners that suit the size and the budget, side by side, with one best plan and one bound."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from tierplan.ir.verify import violations
 from tierplan.planner import greedy
 from tierplan.planner.bounds import bytes_missing, first_bound, is_infeasible
 from tierplan.planner.contract import Budget, Cost
+from tierplan.planner.members import side_by_side
 
 if TYPE_CHECKING:
     from tierplan.planner.flow_solve import Relaxation
@@ -30,11 +30,8 @@ _SEGMENTS = 5  # into which the time of a search is cut where it begins near a r
 _LONG_SEGMENTS = 2  # the same where it goes on from the best plan
 _MOST_STARTS = 1  # near each relaxation
 _SHORTEST_S = 0.05
-_POLL_S = 0.02
-_SWITCH_S = 1e-3
 _LONG_S = 2.0
 _FEW_CASES = 4  # relaxations must be solved in this part of their time to be solved again for plans and for cases
-_FAREWELL_S = 5.0  # for which members that were told to stop are waited for: they ask several times a second
 
 
 def plan(problem: Problem, budget: Budget, *, start: Plan | None = None, cost: Cost) -> Outcome:
@@ -166,20 +163,7 @@ def _side_by_side(team: _Team) -> None:
         team.try_to("msa", lambda: _msa(team, total))
         team.try_to("local", lambda: _local(team, 0))
 
-    threads = [threading.Thread(target=run, name=run.__name__) for run in (prove, search)]
-    interval_s = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_S)  # compiled loops come back to Python often, and must not wait for it long
-    for thread in threads:
-        thread.start()
-    try:
-        while not team.done and any(thread.is_alive() for thread in threads):
-            time.sleep(_POLL_S)
-    finally:
-        team.stop.set()
-        until = time.perf_counter() + _FAREWELL_S
-        for thread in threads:
-            thread.join(max(0.0, until - time.perf_counter()))
-        sys.setswitchinterval(interval_s)
+    side_by_side({"prove": prove, "search": search}, lambda: team.done, team.stop)
 
 
 def _greedy(team: _Team) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tierplan.planner.exact_search import Search
+from tierplan.planner.members import side_by_side
 
 if TYPE_CHECKING:
     from tierplan.planner.flow_solve import Relaxation
@@ -14,8 +15,6 @@ _BOUND_SHARE = 0.3  # of the budget, for relaxations
 _ROUNDING_SHARE = 0.1
 _WALK_SHARE = 0.5  # of what is left, for one walk of local search
 _SHORTEST_S = 0.02
-_POLL_S = 0.02
-_FAREWELL_S = 5.0  # for which members that were told to stop are waited for: they ask several times a second
 
 
 def relax(search: Search) -> "Relaxation | None":
@@ -60,19 +59,11 @@ def improve(search: Search, found: "Relaxation | None", seconds: float) -> None:
         _walk(search, until, search.budget.stop)
         return
     stop = threading.Event()
-    members = [
-        threading.Thread(target=_tell_apart, args=(search, found, until, stop), name="cases"),
-        threading.Thread(target=_walk, args=(search, until, stop), name="local"),
-    ]
-    for member in members:
-        member.start()
-    try:
-        while any(member.is_alive() for member in members) and not search.is_over:
-            time.sleep(_POLL_S)
-    finally:
-        stop.set()
-        for member in members:
-            member.join(_FAREWELL_S)
+    members = {
+        "cases": lambda: _tell_apart(search, found, until, stop),
+        "local": lambda: _walk(search, until, stop),
+    }
+    side_by_side(members, lambda: search.is_over, stop)
 
 
 def _tell_apart(search: Search, found: "Relaxation", until: float, stop: threading.Event | None) -> None:

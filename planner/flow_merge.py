@@ -32,7 +32,8 @@ def relaxations(problem: Problem, until: float, stop: Event | None = None) -> It
         if m == problem.n_tiers - 1 > 1:
             continue
         ended = time.perf_counter()
-        if ended + (_LONGER * (ended - began) if m > 1 or problem.n_tiers > 2 else 0.0) > until:
+        longer_s = _LONGER * (ended - began) if problem.n_tiers > 2 else 0.0
+        if ended + longer_s > until:
             return
         began, found = ended, None
         for found in stages(merged(problem, _prefix(problem, m)) if m > 1 else problem, until, stop):
@@ -45,7 +46,7 @@ def relaxations(problem: Problem, until: float, stop: Event | None = None) -> It
 def _cuts(problem: Problem, until: float, stop: Event | None) -> Iterator[Relaxation]:
     """The relaxations of two tiers: all without flows, then, with flows, those that may bound best.
 
-    Last of all that in which the fastest tier is alone: it takes longest, and rarely bounds best.
+    Last of all that in which the fastest tier is alone, because it takes longest.
     """
     groups = [tuple(int(k >= m) for k in range(problem.n_tiers)) for m in range(1, problem.n_tiers)]
     best_s = 0.0

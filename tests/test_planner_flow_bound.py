@@ -1,6 +1,7 @@
 """The bound of the relaxation: below every legal plan, whatever the prices, and tight where the truth is known."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -125,20 +126,24 @@ def test_below_the_best_plan_of_a_training_step_and_close_to_it(seed: int, cycli
     assert best.cost_s <= found.bound_s * 1.5  # whole tensors in little room: the relaxation may split them
 
 
+def walked(problem: Problem, seed: int, *, every: int, until: int) -> Iterator[Plan]:
+    """Plans on a walk of local search that lets them get slower, so that tensors come and go."""
+    start = greedy.plan(problem, Budget(5.0), cost=Simulated(problem)).plan
+    assert start is not None
+    walk = Walk(problem, start, Simulated(problem).follow(start), seed)
+    for i in range(until):
+        before_s, after_s = walk.seconds, walk.propose()
+        if after_s is not None and after_s < before_s * 1.05:
+            walk.keep()
+        elif after_s is not None:
+            walk.undo()
+        if i % every == every - 1:
+            yield walk.plan(walk.snapshot())
+
+
 @pytest.mark.parametrize("cyclic", [True, False])
 @pytest.mark.parametrize("seed", range(6))
 def test_plans_that_come_and_go_are_solutions_that_take_no_longer(seed: int, cyclic: bool) -> None:
     problem = small.training(3, seed, cyclic=cyclic, tiers=2 + seed % 2)
-    start = greedy.plan(problem, Budget(5.0), cost=Simulated(problem)).plan
-    assert start is not None
-    walk = Walk(problem, start, Simulated(problem).follow(start), seed)
-    for i in range(160):
-        before_s, after_s = walk.seconds, walk.propose()
-        if after_s is None:
-            continue
-        if after_s < before_s * 1.05:
-            walk.keep()
-        else:
-            walk.undo()
-        if i % 16 == 15:
-            assert_is_a_solution(problem, walk.plan(walk.snapshot()))
+    for plan in walked(problem, seed, every=16, until=160):
+        assert_is_a_solution(problem, plan)

@@ -7,18 +7,14 @@ import pytest
 import small
 from flow_image import columns_of
 from hypothesis import HealthCheck, given, settings
-from test_planner_flow_bound import planned, shrunk, without_whole_turns
+from test_planner_flow_bound import planned, shrunk, walked, without_whole_turns
 
 from tierplan.ir.plan import Copy, Plan, Residency
 from tierplan.ir.problem import Problem
 from tierplan.ir.verify import violations
-from tierplan.planner import greedy
-from tierplan.planner.contract import Budget
 from tierplan.planner.flow_flights import flights_of, waiting, with_waiting
 from tierplan.planner.flow_model import Lp, build
 from tierplan.planner.flow_solve import Solver
-from tierplan.planner.local.walk import Walk
-from tierplan.sim.incremental.session import Simulated
 from tierplan.sim.timeline import simulate
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -45,19 +41,8 @@ def test_no_legal_plan_breaks_a_row(case: tuple[Problem, Plan]) -> None:
 @pytest.mark.parametrize("tiers", [2, 3, 4])
 def test_plans_that_come_and_go_break_no_row(tiers: int, cyclic: bool) -> None:
     problem = small.training(3, tiers, cyclic=cyclic, tiers=tiers)
-    start = greedy.plan(problem, Budget(5.0), cost=Simulated(problem)).plan
-    assert start is not None
-    walk = Walk(problem, start, Simulated(problem).follow(start), 7)
-    for i in range(100):
-        before_s, after_s = walk.seconds, walk.propose()
-        if after_s is None:
-            continue
-        if after_s < before_s * 1.05:
-            walk.keep()
-        else:
-            walk.undo()
-        if i % 10 == 0:
-            assert n_broken(problem, walk.plan(walk.snapshot())) == 0
+    for plan in walked(problem, 7, every=10, until=100):
+        assert n_broken(problem, plan) == 0
 
 
 def blind(lp: Lp) -> Solver:
